@@ -1,0 +1,40 @@
+# Each target does all of its own set-up: `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help venv demo test test-slow check clean
+
+help:
+	@echo "make venv       a .venv with the package, editable, and everything the tests need"
+	@echo "make demo       a corpus, a sweep and a fit: a compute-optimal model size in ten minutes"
+	@echo "make test       the fast tests"
+	@echo "make test-slow  the slow tests: interrupted sweeps, interval coverage, wheel"
+	@echo "make check      lint and types"
+
+venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[synth,dev,bench]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/scaling-sweep corpus synth corpora/demo --hours 10 --seed 0
+	$(BIN)/scaling-sweep submit examples/quickstart.yaml --wait
+	$(BIN)/scaling-fit results/quickstart --out fits/quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

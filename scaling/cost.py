@@ -1,0 +1,188 @@
+r"""What a model costs: parameters and FLOPs by part, and the updates that a budget buys.
+
+Conventions, the same everywhere:
+
+* A multiply-add is 2 FLOPs. Matrix products and convolutions count; norms, activations, softmax and
+  biases do not.
+* Training costs 3 x the forward pass (the backward pass is 2 x).
+* N is what is kept after pre-training: front end + encoder. The objective's head and mask embedding are
+  apart. The study's published counts are totals.
+* Frames are those that the front end really makes; attention is counted at its quadratic cost. Log-Mel
+  features are data preparation, made once and read from disk, so they cost nothing here.
+* The head is counted at the masked frames, where its loss is taken.
+
+For d = width, f = ffn, T frames, position kernel k in g groups, one layer:
+
+    forward = 2 T (4 d^2 + 2 d f) + 4 T^2 d              position = 2 (T + [k even]) k d^2 / g
+
+Source: the study's equal-budget rule (arXiv 2409.16295), worked out from its update counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scaling.errors import InputError
+from scaling.shape import LOGMEL_FEATURES, WAVEFORM_CONVS, Shape
+from scaling.units import format_flops
+
+BACKWARD_FACTOR = 2
+"""FLOPs of a backward pass over those of its forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """HuBERT's prediction head: a projection, then one embedding a class."""
+
+    dim: int
+    """Width that the encoder's output is projected to."""
+    classes: int
+    """Target classes."""
+
+    @classmethod
+    def narrow(cls, shape: Shape, classes: int) -> Head:
+        """Return the head used by default: no wider than the encoder, since in a tiny model it would dominate."""
+        return cls(dim=min(256, shape.width), classes=classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a trainer says of one run: the sizes that a plan needs."""
+
+    params: float
+    """N."""
+    flops_per_step: float
+    """Training FLOPs of one optimiser step."""
+    frames_per_step: float
+    """Units of data (encoder frames, tokens, samples) in one optimiser step."""
+    params_by_part: dict[str, int] | None = None
+    """Parameters by part, where the trainer knows them."""
+
+
+def params_by_part(shape: Shape, head: Head | None = None) -> dict[str, int]:
+    """Return trainable parameters by part: frontend, projection, position, layers, and head with its mask vector.
+
+    Example:
+        >>> slim = Shape(frontend="waveform", layers=12, width=384, ffn=768, heads=8)
+        >>> round(sum(params_by_part(slim, Head(dim=256, classes=500)).values()) / 1e6, 2)
+        20.01
+    """
+    d, f = shape.width, shape.ffn
+    frontend, features = 0, LOGMEL_FEATURES
+    if shape.frontend == "waveform":
+        channels_in = 1
+        for channels, kernel, _ in WAVEFORM_CONVS:
+            frontend += channels * channels_in * kernel
+            channels_in = channels
+        features = channels_in
+        frontend += 2 * WAVEFORM_CONVS[0][0]  # group norm after the first convolution
+    layer = (4 * d * d + 4 * d) + (2 * d * f + f + d) + 4 * d  # attention, feed-forward, two norms
+    parts = {
+        "frontend": frontend,
+        "projection": 2 * features + features * d + d,
+        # kernel in weight norm (direction, one gain a tap) and bias, then the norm before or after the layers
+        "position": shape.position_kernel * (d * d // shape.position_groups + 1) + d + 2 * d,
+        "layers": shape.layers * layer,
+    }
+    if head is not None:
+        parts["head"] = d * head.dim + head.dim + head.classes * head.dim + d
+    return parts
+
+
+def params_kept(shape: Shape) -> int:
+    """Return N: front end + encoder."""
+    return sum(params_by_part(shape).values())
+
+
+def forward_flops(
+    shape: Shape, samples: int, *, head: Head | None = None, masked: int | None = None
+) -> dict[str, int]:
+    """Return FLOPs of one forward pass over one crop, by part.
+
+    Args:
+        shape: The encoder.
+        samples: Samples in the crop.
+        head: The prediction head, if it is to be counted.
+        masked: Frames at which the head is computed; all frames when not given.
+
+    Returns:
+        FLOPs of frontend, projection, position, linear (attention projections and feed-forward), attention
+        (scores and their product with the values), and head where given.
+
+    Raises:
+        InputError: When the crop is too short for a single frame.
+
+    Example:
+        >>> base = Shape(frontend="waveform", layers=12, width=768, ffn=3072, heads=12)
+        >>> round(sum(forward_flops(base, 15 * 16000).values()) / 1e9)
+        229
+    """
+    T, d = shape.frames(samples), shape.width
+    if T < 1:
+        raise InputError("a crop gives no frame", where="crop", value=samples, remedy="use at least 400 samples")
+    frontend, features = 0, LOGMEL_FEATURES
+    if shape.frontend == "waveform":
+        channels_in, length = 1, samples
+        for channels, kernel, stride in WAVEFORM_CONVS:
+            length = (length - kernel) // stride + 1
+            frontend += 2 * kernel * channels_in * channels * length
+            channels_in = channels
+        features = channels_in
+    k = shape.position_kernel
+    flops = {
+        "frontend": frontend,
+        "projection": 2 * T * features * d,
+        "position": 2 * (T + (k + 1) % 2) * k * d * d // shape.position_groups,
+        "linear": shape.layers * 2 * T * (4 * d * d + 2 * d * shape.ffn),
+        "attention": shape.layers * 4 * T * T * d,
+    }
+    if head is not None:
+        flops["head"] = 2 * (T if masked is None else masked) * head.dim * (d + head.classes)
+    return flops
+
+
+def step_flops(
+    shape: Shape, samples: int, crops: int, *, head: Head | None = None, masked: int | None = None
+) -> int:
+    """Return training FLOPs of one step on so many crops: 3 x the forward pass.
+
+    Example:
+        >>> slim = Shape(frontend="waveform", layers=12, width=384, ffn=768, heads=8)
+        >>> f"{step_flops(slim, 222_400, 1) * 400_000:.3g}"
+        '1.18e+17'
+    """
+    forward = sum(forward_flops(shape, samples, head=head, masked=masked).values())
+    return (1 + BACKWARD_FACTOR) * crops * forward
+
+
+def updates_for(budget: float, flops_per_step: float) -> int:
+    """Return the number of steps whose cost is nearest to a budget.
+
+    Raises:
+        InputError: When the budget is below one step.
+
+    Example:
+        >>> updates_for(1e12, 3.1e9)
+        323
+    """
+    if budget < flops_per_step:
+        raise InputError(
+            f"a budget below one step of {format_flops(flops_per_step)} FLOPs",
+            where="budget",
+            value=format_flops(budget),
+            remedy="raise the budget, or use a smaller model, batch or crop",
+        )
+    return max(1, round(budget / flops_per_step))
+
+
+def masked_frames(frames: int, prob: float, length: int) -> int:
+    """Return how many frames of a crop are masked: T (1 - (1 - p / l)^l), the share that overlapping spans cover.
+
+    Spans of l frames start at a share p / l of the frames (HuBERT: p = 0.8, l = 10, 57 %). The number is the
+    same for every crop, so that a run's FLOPs are exact.
+
+    Example:
+        >>> masked_frames(200, 0.8, 10)
+        113
+    """
+    return max(1, round(frames * (1 - (1 - prob / length) ** length)))

@@ -1,0 +1,153 @@
+"""Ladders of encoder sizes: shapes that hit given parameter counts along one aspect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scaling.cost import params_kept
+from scaling.errors import InputError, did_you_mean
+from scaling.shape import Shape
+from scaling.units import format_count, parse_count
+
+ASPECTS = {"slim": (32.0, 2.0), "wide": (213.0, 3.2)}
+"""Name -> (width / layers, ffn / width): the study's Slim (12 x 384, 768) and Small (3 x 640, 2048)."""
+HEAD_WIDTH = 48
+"""Target width of an attention head (Slim's)."""
+MAX_LAYERS = 96
+SIZE_TOLERANCE = 0.12
+"""Relative error of N within which a shape counts as the size asked for."""
+
+POSITION = {"waveform": (128, 16), "logmel": (32, 0)}
+"""Front end -> (kernel, groups) of the position convolution in a ladder; 0 groups is one a channel (depthwise),
+which keeps the convolution from outweighing the layers of a tiny model."""
+
+
+def parse_aspect(value: object, *, where: object = None) -> tuple[float, float]:
+    """Return (width / layers, ffn / width) from `slim`, `wide` or a ratio of width to depth.
+
+    A ratio given as a number keeps Slim's feed-forward factor of 2.
+    """
+    if isinstance(value, str) and value in ASPECTS:
+        return ASPECTS[value]
+    if isinstance(value, str) and not value[:1].isdigit():
+        raise InputError(
+            "no such aspect",
+            where=where,
+            value=value,
+            remedy=did_you_mean(value, ASPECTS) + ", or a ratio of width to depth such as 64",
+        )
+    return parse_count(value, where=where), ASPECTS["slim"][1]
+
+
+def log_spaced(low: float, high: float, count: int) -> list[float]:
+    """Return `count` values from low to high at equal ratios.
+
+    Example:
+        >>> [round(x) for x in log_spaced(1, 100, 3)]
+        [1, 10, 100]
+    """
+    if count == 1:
+        return [math.sqrt(low * high)]
+    return [low * (high / low) ** (i / (count - 1)) for i in range(count)]
+
+
+def shape_for(
+    size: float,
+    *,
+    aspect: object = "slim",
+    frontend: str = "waveform",
+    position: tuple[int, int] | None = None,
+    where: object = None,
+) -> Shape:
+    """Return the shape of one family whose N is nearest to a size.
+
+    Among widths (multiples of 4 below 64, of 16 above, as the groups of the position convolution allow) and
+    depths, takes the one with the least `|log(width / layers / aspect)| + 4 |log(N / size)|`.
+
+    Args:
+        size: Target N (front end + encoder).
+        aspect: `slim`, `wide` or a ratio of width to depth.
+        frontend: `waveform` or `logmel`.
+        position: Kernel and groups of the position convolution, 0 groups for depthwise.
+        where: The place that a message names.
+
+    Raises:
+        InputError: When no shape comes within 12 % of the size: below the smallest, as a rule.
+
+    Example:
+        >>> str(shape_for(20e6))
+        '12x384'
+    """
+    ratio, ffn_factor = parse_aspect(aspect, where=where)
+    kernel, groups = position or POSITION[frontend]
+    step = groups or 1
+    best: tuple[float, Shape] | None = None
+    smallest = math.inf
+    for layers in range(1, MAX_LAYERS + 1):
+        widths_done = False
+        width = 0
+        while not widths_done:
+            width += 4 if width < 64 else 16
+            if width % step:
+                continue
+            shape = Shape(
+                frontend=frontend,
+                layers=layers,
+                width=width,
+                ffn=round(ffn_factor * width),
+                heads=_heads(width),
+                position_kernel=kernel,
+                position_groups=groups or width,
+            )
+            size_here = params_kept(shape)
+            smallest = min(smallest, size_here)
+            error = math.log(size_here / size)
+            widths_done = error > SIZE_TOLERANCE
+            if abs(error) <= SIZE_TOLERANCE:
+                score = abs(math.log(width / layers / ratio)) + 4 * abs(error)
+                if best is None or score < best[0]:
+                    best = score, shape
+    if best is None:
+        raise InputError(
+            f"no {frontend} shape of this size",
+            where=where,
+            value=format_count(size),
+            remedy=f"the smallest has {format_count(smallest)} parameters: ask for more, or use frontend: logmel",
+        )
+    return best[1]
+
+
+def ladder(
+    sizes: Sequence[float],
+    *,
+    aspect: object = "slim",
+    frontend: str = "waveform",
+    position: tuple[int, int] | None = None,
+    where: object = None,
+) -> list[Shape]:
+    """Return one shape for each size, refusing sizes that fall on the same shape.
+
+    Raises:
+        InputError: When a size has no shape, or two sizes give one shape.
+
+    Example:
+        >>> [str(shape) for shape in ladder([8e3, 64e3, 512e3], frontend="logmel")]
+        ['1x24', '2x56', '4x128']
+    """
+    shapes = [shape_for(s, aspect=aspect, frontend=frontend, position=position, where=where) for s in sizes]
+    for first, second, size in zip(shapes, shapes[1:], sizes[1:], strict=False):
+        if first == second:
+            raise InputError(
+                f"two sizes give one shape, {first}",
+                where=where,
+                value=format_count(size),
+                remedy="use fewer sizes, or a wider span",
+            )
+    return shapes
+
+
+def _heads(width: int) -> int:
+    """Return the divisor of the width that brings a head nearest to HEAD_WIDTH."""
+    divisors = [h for h in range(1, width + 1) if width % h == 0]
+    return min(divisors, key=lambda h: (abs(math.log(width / h / HEAD_WIDTH)), h))

@@ -1,0 +1,115 @@
+"""The shape of an encoder, and the frames that its front end makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from scaling.errors import InputError, did_you_mean
+
+SAMPLE_RATE = 16_000
+"""Samples a second of every corpus."""
+FRAME_STRIDE = 320
+"""Samples between two encoder frames, for both front ends."""
+FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_STRIDE
+"""Encoder frames a second: the unit of D."""
+
+WAVEFORM_CONVS = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
+"""(channels, kernel, stride) of the seven convolutions of wav2vec 2.0 and HuBERT."""
+LOGMEL_BINS = 40
+LOGMEL_STACK = 2
+LOGMEL_FEATURES = LOGMEL_BINS * LOGMEL_STACK
+"""Two 10 ms frames of 40 log-Mel bins, stacked to one frame of 20 ms (MelHuBERT)."""
+LOGMEL_LOOKAHEAD = 400 + 160 - FRAME_STRIDE
+"""Samples beyond a crop's last stride that its last stacked frame (two 25 ms windows) covers."""
+
+FRONTENDS = ("waveform", "logmel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """An encoder: front end, position convolution, Transformer layers.
+
+    Example:
+        >>> Shape(frontend="waveform", layers=12, width=384, ffn=768, heads=8).frames(222_400)
+        694
+    """
+
+    layers: int
+    """Transformer layers."""
+    width: int
+    """Width d of the residual stream."""
+    ffn: int
+    """Inner width of a feed-forward block."""
+    heads: int
+    """Attention heads; they divide the width."""
+    frontend: str = "waveform"
+    """`waveform`: the seven convolutions of wav2vec 2.0. `logmel`: stacked log-Mel features, no parameters."""
+    position_kernel: int = 128
+    """Frames that the convolutional position embedding spans."""
+    position_groups: int = 16
+    """Groups of that convolution; they divide the width."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "frontend":
+                if value not in FRONTENDS:
+                    raise InputError(
+                        "no such front end",
+                        where="shape.frontend",
+                        value=value,
+                        remedy=did_you_mean(value, FRONTENDS),
+                    )
+            elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(
+                    "not a whole number of at least 1",
+                    where=f"shape.{field.name}",
+                    value=value,
+                    remedy="give a whole number",
+                )
+        for name in ("heads", "position_groups"):
+            if self.width % getattr(self, name):
+                raise InputError(
+                    f"does not divide the width {self.width}",
+                    where=f"shape.{name}",
+                    value=getattr(self, name),
+                    remedy="choose a divisor of the width",
+                )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Shape:
+        """Return the shape that a mapping describes, refusing unknown and missing keys."""
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise InputError("unknown key in a shape", where="shape", value=key, remedy=did_you_mean(key, known))
+        for key in ("layers", "width", "ffn", "heads"):
+            if key not in values:
+                raise InputError(
+                    f"a shape lacks {key}",
+                    where="shape",
+                    value=dict(values),
+                    remedy="give layers, width, ffn and heads",
+                )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the shape as plain values."""
+        return asdict(self)
+
+    def frames(self, samples: int) -> int:
+        """Return how many encoder frames a crop of so many samples gives.
+
+        The waveform front end drops the samples that its kernels cannot fill (4 s give 199 frames). A log-Mel
+        crop is cut from features of the whole utterance, so it gives one frame a stride (4 s give 200).
+        """
+        if self.frontend == "logmel":
+            return samples // FRAME_STRIDE
+        for _, kernel, stride in WAVEFORM_CONVS:
+            samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
+        return samples
+
+    def __str__(self) -> str:
+        return f"{self.layers}x{self.width}"

@@ -1,0 +1,1 @@
+"""Which runs, and getting them run."""

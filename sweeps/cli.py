@@ -1,0 +1,300 @@
+"""The command `scaling-sweep`. Heavy imports wait until a command needs them: `--help` takes no torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.command import run_command
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+
+PROGRAM = "scaling-sweep"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 the work failed, 2 the input is wrong."""
+    return run_command(_parser(), argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Plan a scaling-law sweep, get it trained on this machine or on SLURM, and collect the results.",
+        epilog="Start with: scaling-sweep init quickstart",
+    )
+    parser.add_argument("--version", action=_Version)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(function=function)
+        return command
+
+    init = add("init", _init, "write a commented grid to start from")
+    init.add_argument("template", choices=TEMPLATES)
+    init.add_argument("-o", "--output", type=Path, help="where to (default: ./TEMPLATE.yaml)")
+
+    corpus = commands.add_parser("corpus", help="make a corpus").add_subparsers(metavar="KIND", required=True)
+    synth = corpus.add_parser("synth", help="synthetic speech, many voices (needs the extra `synth`)")
+    synth.set_defaults(function=_synth)
+    synth.add_argument("dir", type=Path)
+    synth.add_argument("--hours", required=True, help="hours of training audio; held-out clips come on top")
+    synth.add_argument("--seed", type=int, default=0)
+    imported = corpus.add_parser("import", help="wav and flac files, or LibriSpeech")
+    imported.set_defaults(function=_import)
+    imported.add_argument("dir", type=Path)
+    imported.add_argument(
+        "--from", dest="source", required=True, help="a folder (one subfolder a speaker), or librispeech:ROOT"
+    )
+    imported.add_argument("--seed", type=int, default=0, help="of the order that nested subsets follow")
+    for command in (synth, imported):
+        command.add_argument("--workers", type=int, help="processes (default: one a core)")
+    verify = corpus.add_parser("verify", help="read every sample and compare the checksums")
+    verify.set_defaults(function=_verify)
+    verify.add_argument("dir", type=Path)
+
+    plan = add("plan", _plan, "show every run of a grid, its cost and what is left out; changes nothing")
+    _grid(plan)
+    plan.add_argument("--json", metavar="FILE", help="write the plan as JSON (- for standard output)")
+    plan.add_argument("--no-measure", action="store_true", help="do not measure the time of a step")
+
+    pilot = add("pilot", _pilot, "tune learning rate and batch at two sizes of a grid, and write them down")
+    _grid(pilot)
+    _results(pilot)
+    pilot.add_argument("-o", "--output", type=Path, help="where to (default: GRID with the suffix .tuned.yaml)")
+    pilot.add_argument("--executor", choices=("local", "debug"), default="local")
+
+    submit = add("submit", _submit, "start what has no result yet; doing it twice does nothing twice")
+    _grid(submit)
+    _results(submit)
+    submit.add_argument("--executor", choices=("local", "slurm", "debug"), help="instead of the grid's")
+    submit.add_argument("--dry-run", action="store_true", help="say what would start, and start nothing")
+    submit.add_argument("--wait", action="store_true", help="stay and show the progress; Ctrl-C saves and stops")
+
+    status = add("status", _status, "how a sweep stands; changes nothing")
+    _sweep(status)
+    status.add_argument("--json", metavar="FILE", help="write it as JSON (- for standard output)")
+    status.add_argument("--watch", action="store_true", help="stay until nothing runs")
+
+    cancel = add("cancel", _cancel, "save and stop what runs; submit again to go on")
+    _sweep(cancel)
+
+    collect = add("collect", _collect, "write all records of a sweep as one table")
+    _sweep(collect)
+    collect.add_argument("-o", "--output", type=Path, help="a .csv, .jsonl or .parquet file (default: the sweep's runs.csv)")
+    return parser
+
+
+TEMPLATES = ("quickstart", "own-trainer")
+
+
+class _Version(argparse.Action):
+    """Prints the version without importing anything for it before it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from scaling import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        parser.exit()
+
+
+def _grid(command: argparse.ArgumentParser) -> None:
+    command.add_argument("grid", type=Path, metavar="GRID", help="a grid.yaml")
+
+
+def _results(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--results", type=Path, default=Path("results"), help="folder of sweeps (default: results)")
+
+
+def _sweep(command: argparse.ArgumentParser) -> None:
+    command.add_argument("sweep", metavar="SWEEP", help="a sweep's name under results/, or its folder")
+
+
+def _init(args: argparse.Namespace) -> int:
+    from sweeps.templates import write_template
+
+    for path in write_template(args.template, args.output):
+        print(f"wrote {path}")
+    return 0
+
+
+def _synth(args: argparse.Namespace) -> int:
+    from scaling.speech.corpus.synth import synthesise
+    from scaling.units import parse_count
+
+    corpus = synthesise(
+        args.dir, hours=parse_count(args.hours, where="--hours"), seed=args.seed, workers=args.workers
+    )
+    return _made(corpus)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from scaling.speech.corpus.importing import import_audio
+
+    return _made(import_audio(args.dir, source=args.source, seed=args.seed, workers=args.workers))
+
+
+def _made(corpus: Any) -> int:
+    """Say what a corpus holds."""
+    about = corpus.manifest
+    for item in about["excluded"][:10]:
+        print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
+    if len(about["excluded"]) > 10:
+        print(f"... {len(about['excluded']) - 10} more, named in {corpus.path}/corpus.json", file=sys.stderr)
+    print(
+        f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, {about['held_out_hours'] * 60:.3g} "
+        f"min held out, {about['speakers']} speakers, hash {corpus.hash}"
+    )
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from scaling.speech.corpus.store import Corpus
+
+    corpus = Corpus(args.dir)
+    corpus.verify()
+    print(f"{args.dir}: {len(corpus.manifest['shards'])} shards are as they were sealed, hash {corpus.hash}")
+    return 0
+
+
+def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
+    from sweeps.grid import load_grid
+    from sweeps.plan import make_plan
+    from sweeps.timing import with_times
+
+    plan = make_plan(load_grid(args.grid))
+    executor = getattr(args, "executor", None) or plan.grid.cluster.executor
+    return with_times(plan) if measure and executor != "slurm" else plan
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from sweeps.show import format_plan
+
+    plan = _load_plan(args, measure=not args.no_measure)
+    if args.json != "-":
+        print(format_plan(plan))
+    _write_json(args.json, plan.to_dict())
+    return 0
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from sweeps.folder import SweepFolder
+    from sweeps.show import format_totals, format_warnings
+    from sweeps.submit import check, submit
+
+    plan = _load_plan(args)
+    print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
+    if args.dry_run:
+        check(plan)
+        folder = SweepFolder(args.results / plan.grid.name)
+        new = [point for point in plan.runs if not folder.record_file(point.spec.id).exists()]
+        print(f"{len(new)} runs would start, {len(plan.runs) - len(new)} are done")
+        return 0
+    submission = submit(plan, results=args.results, executor=args.executor)
+    folder = submission.folder
+    print(f"{folder.path}: {len(submission.new)} runs to do, {submission.done} done before", file=sys.stderr)
+    if args.wait and submission.new:
+        return _wait(folder)
+    print(f"next: {PROGRAM} status {folder.path}" if submission.new else f"next: scaling-fit {folder.path}")
+    return 0
+
+
+def _wait(folder: Any) -> int:
+    """Show a sweep until it ends; Ctrl-C asks it to save and stop."""
+    from sweeps.status import FINAL, format_status
+    from sweeps.watch import watch
+
+    interrupted = False
+    try:
+        runs = watch(folder)
+    except KeyboardInterrupt:
+        interrupted = True
+        folder.ask_to_stop()
+        print("\nsaving and stopping (Ctrl-C again leaves at once) ...", file=sys.stderr)
+        runs = watch(folder)
+    left = [run for run in runs if run.state not in FINAL]
+    print(format_status(folder, runs))
+    for run in left:
+        if run.error:
+            print(f"{run.id} {run.state}: {run.error}", file=sys.stderr)
+    if left:
+        print(f"{len(left)} runs are unfinished; submit the grid again and they go on from their checkpoints")
+        return 130 if interrupted else 1
+    print(f"next: scaling-fit {folder.path}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from sweeps.folder import SweepFolder
+    from sweeps.status import format_status, sweep_status, to_json
+    from sweeps.watch import watch
+
+    folder = SweepFolder.find(args.sweep)
+    runs = watch(folder) if args.watch else sweep_status(folder)
+    if args.json != "-":
+        print(format_status(folder, runs))
+    _write_json(args.json, to_json(folder, runs))
+    return 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from sweeps.folder import SweepFolder
+    from sweeps.slurm import cancel_jobs, jobs_of
+
+    folder = SweepFolder.find(args.sweep)
+    folder.ask_to_stop()
+    cancelled = cancel_jobs(folder) if jobs_of(folder) else 0
+    print(f"{folder.path}: asked to stop" + (f", {cancelled} SLURM jobs cancelled" if cancelled else ""))
+    print(f"next: {PROGRAM} status {folder.path}; submit the grid again to go on")
+    return 0
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from scaling.errors import WorkError
+    from sweeps.collect import collect, write_table
+    from sweeps.folder import SweepFolder
+
+    folder = SweepFolder.find(args.sweep)
+    rows, excluded = collect(folder)
+    for item in excluded:
+        print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
+    if not rows:
+        message = f"{folder.path}: no record yet"
+        raise WorkError(message)
+    output = args.output or folder.path / "runs.csv"
+    write_table(rows, output)
+    print(f"wrote {output} ({len(rows)} rows)")
+    return 0
+
+
+def _pilot(args: argparse.Namespace) -> int:
+    from sweeps.grid import load_grid
+    from sweeps.pilot import pilot
+
+    output = args.output or args.grid.with_suffix(".tuned.yaml")
+    print(pilot(load_grid(args.grid), results=args.results, executor=args.executor, output=output))
+    return 0
+
+
+def _write_json(target: str | None, value: Any) -> None:
+    """Write JSON to a file, or to standard output for `-`."""
+    from scaling.files import plain, write_json
+
+    if target == "-":
+        print(json.dumps(plain(value), indent=1))
+    elif target is not None:
+        write_json(Path(target), value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The local executor: a bounded queue over submitit's local jobs, in a process of its own.
+
+submitit starts all local jobs at once and forgets them with the shell; this queue starts as many as there are
+slots, survives the terminal, gives each slot its own GPU, and stops when asked. It reads the plan anew on every
+round, so a grid that was changed and submitted again is picked up. Run as `python -m sweeps.local SWEEP`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sweeps.folder import SweepFolder
+from sweeps.lease import acquire, is_live
+from sweeps.worker import run_one
+
+POLL_SECONDS = 0.25
+MAX_DEATHS = 3
+"""Times a run may die without a word (killed, out of memory) before the queue leaves it."""
+TIMEOUT_MINUTES = 60 * 24 * 365
+"""submitit's local jobs need a time limit; a laptop has none."""
+
+
+def start_queue(folder: SweepFolder) -> None:
+    """Start the queue of a sweep in a session of its own; one that is alive goes on instead."""
+    if is_live(folder.queue_lease):
+        return
+    folder.submissions.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with (folder.submissions / "queue.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweeps.local", str(folder.path.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+        )
+    while process.poll() is None and not is_live(folder.queue_lease):
+        time.sleep(0.05)
+
+
+def visible_gpus() -> list[int]:
+    """Return the GPUs that jobs may use, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [int(item) for item in visible.split(",") if item.strip().isdigit()]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return list(range(sum(line.startswith("GPU ") for line in listing.stdout.splitlines())))
+
+
+class Queue:
+    """Runs that wait, and runs that a slot works on."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        """Read the sweep's settings."""
+        self.folder = folder
+        settings = folder.sweep()
+        self.slots: int = settings["slots"]
+        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+        self.gpus = visible_gpus()
+        self.running: dict[str, tuple[int, Any]] = {}
+        self.failed: set[str] = set()
+        self.deaths: Counter[str] = Counter()
+
+    def work(self) -> None:
+        """Start runs as slots come free, until none is left or a stop is asked for."""
+        while True:
+            self._reap()
+            stop = self.folder.stop_asked()
+            waiting = [] if stop else self._waiting()
+            free = [slot for slot in range(self.slots) if slot not in {s for s, _ in self.running.values()}]
+            for slot, run_id in zip(free, waiting, strict=False):
+                self.running[run_id] = (slot, self._start(run_id, slot))
+            if not self.running and (stop or not self._pending()):
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _pending(self) -> list[str]:
+        """Return the planned runs that are neither done nor failed here."""
+        done = set(self.folder.record_ids())
+        return [i for i in self.folder.planned_ids() if i not in done and i not in self.failed]
+
+    def _waiting(self) -> list[str]:
+        """Return the pending runs that nobody works on; a live lease is another worker's, which is waited for."""
+        return [
+            run_id
+            for run_id in self._pending()
+            if run_id not in self.running and not is_live(self.folder.run(run_id) / "lease.json")
+        ]
+
+    def _start(self, run_id: str, slot: int) -> Any:
+        """Start a submitit job for a run."""
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.folder.submissions / "local")
+        gpus = [self.gpus[slot % len(self.gpus)]] if self.gpus else []
+        executor.update_parameters(
+            timeout_min=TIMEOUT_MINUTES, gpus_per_node=len(gpus), visible_gpus=gpus, stderr_to_stdout=True
+        )
+        job = executor.submit(run_one, str(self.folder.path.resolve()), run_id)
+        print(f"{time.strftime('%F %T')} {run_id} started as job {job.job_id}")
+        return job
+
+    def _reap(self) -> None:
+        """Take runs off their slots whose job has ended, and judge those without a record."""
+        for run_id, (_, job) in list(self.running.items()):
+            if not job.done():
+                continue
+            del self.running[run_id]
+            attempt = self.folder.last_attempt(run_id)
+            outcome = attempt[1]["outcome"] if attempt and attempt[1] else "died"
+            if self.folder.record_file(run_id).exists():
+                outcome = "done"
+            elif outcome == "failed":
+                self.failed.add(run_id)
+            elif outcome == "died":
+                self.deaths[run_id] += 1
+                if self.deaths[run_id] >= MAX_DEATHS:
+                    self.failed.add(run_id)
+            print(f"{time.strftime('%F %T')} {run_id} {outcome}")
+
+
+def main() -> None:
+    """Work the queue of the sweep named on the command line."""
+    folder = SweepFolder(Path(sys.argv[1]))
+    lease = acquire(folder.queue_lease)
+    if lease is None:
+        return
+    try:
+        Queue(folder).work()
+    finally:
+        lease.release()
+
+
+if __name__ == "__main__":
+    main()

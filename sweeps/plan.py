@@ -1,0 +1,303 @@
+"""A plan: every run of a grid with its cost, what is left out and why, and warnings. Planning changes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from scaling.cost import Cost
+from scaling.errors import InputError
+from scaling.records import RunSpec
+from scaling.shape import FRAMES_PER_SECOND
+from scaling.units import format_count, format_flops, format_hours
+from sweeps.expand import Corner, corners, resolve
+from sweeps.grid import Grid
+from sweeps.trainers import Trainer, load_trainer
+
+PROVISIONAL = "provisional"
+"""Stands for the corpus's hash where there is no corpus yet; such a plan cannot be submitted."""
+SMALL_LAYERS = 0.5
+"""Share of N in the layers under which a plan warns: the front end then decides what N means."""
+FLOPS_OFF = 0.01
+MIN_SIZES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One run of a plan."""
+
+    spec: RunSpec
+    cost: Cost | None
+    status: str = "run"
+    """`run`; `dropped` (beyond max_epochs) or `refused` (starved of updates)."""
+    reason: str = ""
+    seconds: float | None = None
+    """Expected time on the measured device."""
+
+    @property
+    def flops(self) -> float | None:
+        """C."""
+        return self.cost.flops_per_step * self.spec.updates if self.cost else None
+
+    @property
+    def frames(self) -> float | None:
+        """D."""
+        return self.cost.frames_per_step * self.spec.updates if self.cost else None
+
+    @property
+    def hours(self) -> float | None:
+        """D in hours of audio."""
+        return self.frames / FRAMES_PER_SECOND / 3600 if self.frames and self.spec.corpus else None
+
+    @property
+    def epochs(self) -> float | None:
+        """Passes over the distinct audio."""
+        unique = self.spec.corpus.get("unique_hours")
+        return self.hours / unique if self.hours and unique else None
+
+    @property
+    def flops_off(self) -> float | None:
+        """Relative difference of C from the budget."""
+        return self.flops / self.spec.budget - 1 if self.flops and self.spec.budget else None
+
+    def row(self) -> dict[str, Any]:
+        """Return the point as the contract of `plan --json` says."""
+        return {
+            "id": self.spec.id,
+            "status": self.status,
+            "reason": self.reason,
+            "objective": self.spec.objective,
+            "params": self.cost.params if self.cost else None,
+            "model": dict(self.spec.model),
+            "budget": self.spec.budget,
+            "flops": self.flops,
+            "updates": self.spec.updates,
+            "batch_frames": self.cost.frames_per_step if self.cost else None,
+            "frames": self.frames,
+            "hours": self.hours,
+            "unique_hours": self.spec.corpus.get("unique_hours"),
+            "epochs": self.epochs,
+            "peak_lr": self.spec.train.get("peak_lr"),
+            "seed": self.spec.seed,
+            "device_hours": self.seconds / 3600 if self.seconds is not None else None,
+            "flags": list(self.spec.flags),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All points of a grid."""
+
+    grid: Grid
+    trainer: Trainer
+    points: list[Point]
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    """{code, message}."""
+    censored: list[dict[str, Any]] = field(default_factory=list)
+    """{budget, unique_hours, side, sizes}: budgets whose left arm was cut."""
+    provisional: bool = False
+
+    @property
+    def runs(self) -> list[Point]:
+        """The points that will run."""
+        return [point for point in self.points if point.status == "run"]
+
+    @property
+    def refused(self) -> list[Point]:
+        """The points for which `submit` refuses the plan."""
+        return [point for point in self.points if point.status == "refused"]
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Runs, FLOPs and device hours of all that will run."""
+        seconds = [point.seconds for point in self.runs]
+        known = None not in seconds and bool(seconds)
+        return {
+            "runs": len(self.runs),
+            "dropped": sum(point.status == "dropped" for point in self.points),
+            "refused": len(self.refused),
+            "flops": sum(point.flops or 0.0 for point in self.runs),
+            "device_hours": sum(s or 0.0 for s in seconds) / 3600 if known else None,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as `plan --json` writes it."""
+        return {
+            "name": self.grid.name,
+            "points": [point.row() for point in self.points],
+            "totals": self.totals,
+            "censored": self.censored,
+            "warnings": self.warnings,
+        }
+
+
+def make_plan(grid: Grid) -> Plan:
+    """Return the plan of a grid, without times.
+
+    Raises:
+        InputError: When a rule of the grid cannot be met: a size without a shape, a budget below one step, more
+            hours than the corpus has, a corpus without an utterance as long as a crop.
+    """
+    trainer = load_trainer(grid.trainer, grid.file.resolve().parent)
+    warnings: list[dict[str, str]] = []
+    corpus_hash, unique_hours = _corpus(grid, warnings)
+    where = {"trainer": str(grid.file.resolve().parent)}
+    if grid.corpus:
+        where["corpus"] = str(grid.corpus.resolve())
+    points = []
+    for corner in corners(grid, unique_hours):
+        points.append(_point(grid, corner, trainer, corpus_hash, where))
+    _refuse_repeats(grid, points)
+    censored = _censored(points)
+    warnings += _warnings(grid, points, censored)
+    return Plan(
+        grid=grid,
+        trainer=trainer,
+        points=points,
+        warnings=warnings,
+        censored=censored,
+        provisional=corpus_hash == PROVISIONAL,
+    )
+
+
+def _corpus(grid: Grid, warnings: list[dict[str, str]]) -> tuple[str, tuple[float | None, ...]]:
+    """Return the corpus's hash and the subsets swept, checked against the corpus where there is one."""
+    if grid.corpus is None:
+        return "", (None,)
+    if not grid.corpus.exists():
+        message = f"no corpus at {grid.corpus} yet: ids are provisional, and submit will refuse"
+        warnings.append({"code": "no-corpus", "message": message})
+        return PROVISIONAL, grid.unique_hours or (None,)
+    from scaling.speech.corpus.store import Corpus
+
+    corpus = Corpus(grid.corpus)
+    for hours in grid.unique_hours:
+        corpus.subset(hours, where=f"{grid.file}: unique_hours")
+    if grid.built_in:
+        for held_out in (False, True):
+            longest = corpus.longest_crop(held_out=held_out)
+            if longest < grid.train.crop_seconds:
+                raise InputError(
+                    f"no {'held-out' if held_out else 'training'} utterance of {grid.corpus} is as long as a crop "
+                    f"(the longest gives {longest:.2f} s)",
+                    where=f"{grid.file}: train.crop_seconds",
+                    value=grid.train.crop_seconds,
+                    remedy="use a shorter crop, or a corpus of longer utterances",
+                )
+    return corpus.hash, grid.unique_hours or (_rounded(corpus.hours),)
+
+
+def _rounded(hours: float) -> float:
+    return float(f"{hours:.4g}")
+
+
+def _point(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, where: dict[str, str]) -> Point:
+    """Return a point with its verdict: run, dropped or refused."""
+    resolved = resolve(grid, corner, trainer, corpus_hash, where)
+    spec = resolved.spec
+    flags = [] if grid.tuned or not grid.built_in else ["untuned"]
+    point = Point(spec=spec, cost=resolved.cost)
+    status, reason = "run", ""
+    warmup = spec.train.get("warmup", 0.0)
+    after = math.floor(spec.updates * (1 - warmup))
+    if after < grid.min_updates:
+        short = f"{after} updates after warm-up, fewer than min_updates {grid.min_updates}"
+        if grid.allow_short:
+            flags.append("short")
+        else:
+            status, reason = "refused", short
+    if grid.max_epochs and point.epochs and point.epochs > grid.max_epochs:
+        status = "dropped"
+        reason = f"{point.epochs:.3g} epochs, more than max_epochs {grid.max_epochs:g}"
+    return replace(point, spec=replace(spec, flags=tuple(flags)), status=status, reason=reason)
+
+
+def _refuse_repeats(grid: Grid, points: list[Point]) -> None:
+    """Refuse a grid in which two points are the same run."""
+    seen: set[str] = set()
+    for point in points:
+        if point.spec.id in seen:
+            raise InputError(
+                "two points are the same run",
+                where=grid.file,
+                value={"model": dict(point.spec.model), "budget": point.spec.budget},
+                remedy="remove the repeated size, budget or seed",
+            )
+        seen.add(point.spec.id)
+
+
+def _censored(points: list[Point]) -> list[dict[str, Any]]:
+    """Return the budgets whose smallest sizes were dropped: their U has no left arm to speak of."""
+    dropped: dict[tuple[str, float | None, float | None], set[float]] = defaultdict(set)
+    for point in points:
+        if point.status == "dropped" and point.spec.budget and point.cost:
+            key = (point.spec.objective, point.spec.corpus.get("unique_hours"), point.spec.budget)
+            dropped[key].add(point.cost.params)
+    return [
+        {"objective": objective, "unique_hours": unique, "budget": budget, "side": "left", "sizes": sorted(sizes)}
+        for (objective, unique, budget), sizes in dropped.items()
+    ]
+
+
+def _warnings(grid: Grid, points: list[Point], censored: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return what a careful reader of the plan would remark."""
+    found: list[dict[str, str]] = []
+
+    def warn(code: str, message: str) -> None:
+        found.append({"code": code, "message": message})
+
+    runs = [point for point in points if point.status == "run"]
+    refused = [point for point in points if point.status == "refused"]
+    if refused:
+        first = refused[0]
+        size = format_count(first.cost.params) if first.cost else str(dict(first.spec.model))
+        warn(
+            "starved",
+            f"{len(refused)} points are refused (the first: {size} at "
+            f"{format_flops(first.spec.budget or 0)}, {first.reason}). Use a smaller batch, drop the size, lower "
+            "min_updates, or set allow_short: true to run them flagged and leave them out of fits",
+        )
+    for cut in censored:
+        sizes = ", ".join(format_count(size) for size in cut["sizes"])
+        warn(
+            "censored",
+            f"{format_flops(cut['budget'])}: max_epochs drops {sizes}, so the left arm of its U is cut. Use more "
+            "unique hours or a larger max_epochs to see it",
+        )
+    if not grid.tuned and grid.built_in and runs:
+        warn("untuned", "learning rate and batch are untuned rules: run `scaling-sweep pilot` first")
+    thin = {
+        point.cost.params: point.cost.params_by_part["layers"] / point.cost.params
+        for point in runs
+        if point.cost and point.cost.params_by_part and "layers" in point.cost.params_by_part
+    }
+    thin = {size: part for size, part in thin.items() if part < SMALL_LAYERS}
+    if thin:
+        listing = ", ".join(f"{format_count(size)} ({part:.0%})" for size, part in sorted(thin.items()))
+        warn("layers", f"the layers are under half of N at {listing}: what grows there is not the Transformer")
+    repeated = [point for point in runs if point.epochs and point.epochs > 4 and not grid.max_epochs]
+    if repeated:
+        worst = max(repeated, key=lambda point: point.epochs or 0)
+        warn(
+            "epochs",
+            f"{len(repeated)} points repeat their audio more than 4 times (up to {worst.epochs:.3g}). Set "
+            "max_epochs to drop them, or make more audio",
+        )
+    off = [point for point in runs if abs(point.flops_off or 0) > FLOPS_OFF]
+    if off:
+        worst = max(off, key=lambda point: abs(point.flops_off or 0))
+        warn("flops-off", f"{len(off)} points miss their budget by up to {worst.flops_off:+.1%}: few updates")
+    if grid.budgets:
+        sizes = defaultdict(set)
+        for point in runs:
+            sizes[point.spec.budget].add(point.cost.params if point.cost else None)
+        few = [budget for budget, found_sizes in sizes.items() if len(found_sizes) < MIN_SIZES]
+        if few:
+            listing = ", ".join(format_flops(budget or 0) for budget in few)
+            warn("few-sizes", f"fewer than {MIN_SIZES} sizes at {listing}: a parabola has nothing left to check it")
+    unique = [point.hours for point in runs if point.hours]
+    if unique and not grid.unique_hours:
+        warn("unique-hours", f"unique_hours is not given: all of the corpus is used, up to {format_hours(max(unique))} seen")
+    return found

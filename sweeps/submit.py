@@ -1,0 +1,161 @@
+"""Submission: write what shall run, then hand it to an executor. Doing it twice does nothing twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.files import read_json, write_bytes, write_json, write_json_lines
+from scaling.units import format_flops
+from sweeps.folder import SweepFolder
+from sweeps.plan import Plan
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a submission did."""
+
+    folder: SweepFolder
+    new: list[str]
+    """Ids that had no record, in the order of the plan."""
+    done: int
+
+
+def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submission:
+    """Write a plan into its sweep's folder and start what has no record yet.
+
+    Args:
+        plan: The plan.
+        results: Folder of all sweeps.
+        executor: `local`, `slurm` or `debug` instead of the grid's.
+
+    Raises:
+        InputError: When the plan has refused points, is provisional, or goes beyond its cap.
+    """
+    check(plan)
+    grid = plan.grid
+    executor = executor or grid.cluster.executor
+    folder = SweepFolder(results / grid.name)
+    new = write_plan(plan, folder, executor)
+    submission = Submission(folder=folder, new=new, done=len(plan.runs) - len(new))
+    if not new:
+        return submission
+    if plan.trainer.prepare is not None:
+        for point in _distinct_preparations(plan):
+            plan.trainer.prepare(point.spec)
+    if executor == "local":
+        from sweeps.local import start_queue
+
+        start_queue(folder)
+    elif executor == "slurm":
+        from sweeps.slurm import submit_arrays
+
+        submit_arrays(plan, folder, new)
+    else:
+        from sweeps.worker import run_one
+
+        for run_id in new:
+            run_one(str(folder.path), run_id, listen=False)
+    return submission
+
+
+def check(plan: Plan) -> None:
+    """Refuse a plan that must not run."""
+    file = plan.grid.file
+    if plan.provisional:
+        raise InputError(
+            "no corpus there yet",
+            where=f"{file}: corpus.path",
+            value=str(plan.grid.corpus),
+            remedy=f"scaling-sweep corpus synth {plan.grid.corpus} --hours H",
+        )
+    if plan.refused:
+        worst = plan.refused[0]
+        raise InputError(
+            f"{len(plan.refused)} points are starved of updates (the first: {worst.reason})",
+            where=file,
+            value=format_flops(worst.spec.budget) if worst.spec.budget else dict(worst.spec.model),
+            remedy="use a smaller batch, drop the size, lower min_updates, or set allow_short: true; "
+            "`scaling-sweep plan` shows which",
+        )
+    if not plan.runs:
+        raise InputError("nothing to run: every point is dropped", where=file, remedy="`scaling-sweep plan` says why")
+    totals = plan.totals
+    spent = {"flops": totals["flops"], "device_hours": totals["device_hours"], "gpu_hours": totals["device_hours"]}
+    for key, cap in plan.grid.cap.items():
+        if spent[key] is None:
+            raise InputError(
+                "a cap in hours, and the time of a step is not known here",
+                where=f"{file}: cap.{key}",
+                remedy="use cap: {flops: ...}, or plan on the machine that trains",
+            )
+        if spent[key] > cap:
+            raise InputError(
+                f"the plan takes {spent[key]:.4g}, more than the cap",
+                where=f"{file}: cap.{key}",
+                value=cap,
+                remedy="raise the cap, or drop budgets, sizes or seeds",
+            )
+
+
+def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
+    """Write sweep.json, plan.jsonl and the specs; return the ids without a record."""
+    grid = plan.grid
+    for point in plan.runs:
+        spec_file = folder.run(point.spec.id) / "spec.json"
+        write_json(spec_file, point.spec.to_dict(), once=True)
+        _same_science(spec_file, point.spec.science)
+    before = folder.sweep() if folder.sweep_file.exists() else {}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    write_bytes(folder.path / "grid.yaml", grid.file.read_bytes())
+    write_json(
+        folder.sweep_file,
+        {
+            "schema": SCHEMA,
+            "name": grid.name,
+            "grid": str(grid.file.resolve()),
+            "corpus": str(grid.corpus.resolve()) if grid.corpus else None,
+            "trainer": grid.trainer,
+            "executor": executor,
+            "slots": grid.cluster.slots,
+            "threads": grid.cluster.threads,
+            "save_every": grid.cluster.save_every,
+            "censored": plan.censored,
+            "warnings": plan.warnings,
+            "tuned": grid.tuned,
+            "created": before.get("created", now),
+            "submitted": now,
+        },
+    )
+    write_json_lines(folder.plan_file, [point.row() for point in plan.points])
+    folder.stop_file.unlink(missing_ok=True)
+    done = set(folder.record_ids())
+    return [point.spec.id for point in plan.runs if point.spec.id not in done]
+
+
+def _same_science(spec_file: Path, science: dict[str, Any]) -> None:
+    """Refuse a run folder whose spec is another one under the same id."""
+    from scaling.records import RunSpec
+
+    if RunSpec.from_dict(read_json(spec_file)).science != science:
+        raise InputError(
+            "a run of the same id and another content is there",
+            where=spec_file,
+            remedy=f"move {spec_file.parent} away",
+        )
+
+
+def _distinct_preparations(plan: Plan) -> list[Any]:
+    """Return one point for each kind of features and targets."""
+    kinds = {}
+    for point in plan.runs:
+        key = (point.spec.model.get("frontend"), str(point.spec.targets), point.spec.objective)
+        kinds.setdefault(key, point)
+    return list(kinds.values())
+
+
