@@ -1,1 +1,28 @@
-"""What the runs say."""
+"""What the runs say: load, fit, answer.
+
+    >>> from analysis import fit, load
+    >>> print(fit(load("results/quickstart")[0]).summary())  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.fitting import Fit, fit
+    from analysis.loading import load
+    from analysis.store import load_fit, save_fit
+
+_HOMES = {"Fit": "fitting", "fit": "fitting", "load": "loading", "load_fit": "store", "save_fit": "store"}
+
+__all__ = ["Fit", "fit", "load", "load_fit", "save_fit"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, so that the commands start without pandas and SciPy."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"analysis.{_HOMES[name]}"), name)
+    message = f"module 'analysis' has no attribute {name!r}"
+    raise AttributeError(message)

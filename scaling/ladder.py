@@ -15,6 +15,8 @@ ASPECTS = {"slim": (32.0, 2.0), "wide": (213.0, 3.2)}
 HEAD_WIDTH = 48
 """Target width of an attention head (Slim's)."""
 MAX_LAYERS = 96
+WIDTH_STEPS = ((128, 4), (256, 8), (float("inf"), 16))
+"""(below, step): the widths that a ladder tries."""
 SIZE_TOLERANCE = 0.12
 """Relative error of N within which a shape counts as the size asked for."""
 
@@ -62,8 +64,8 @@ def shape_for(
 ) -> Shape:
     """Return the shape of one family whose N is nearest to a size.
 
-    Among widths (multiples of 4 below 64, of 16 above, as the groups of the position convolution allow) and
-    depths, takes the one with the least `|log(width / layers / aspect)| + 4 |log(N / size)|`.
+    Among widths (multiples of 4 up to 128, of 8 up to 256, of 16 above, as the groups of the position convolution
+    allow) and depths, takes the one with the least `|log(width / layers / aspect)| + 4 |log(N / size)|`.
 
     Args:
         size: Target N (front end + encoder).
@@ -81,15 +83,15 @@ def shape_for(
     """
     ratio, ffn_factor = parse_aspect(aspect, where=where)
     kernel, groups = position or POSITION[frontend]
-    step = groups or 1
+    divisor = groups or 1
     best: tuple[float, Shape] | None = None
     smallest = math.inf
     for layers in range(1, MAX_LAYERS + 1):
         widths_done = False
         width = 0
         while not widths_done:
-            width += 4 if width < 64 else 16
-            if width % step:
+            width += next(step for below, step in WIDTH_STEPS if width < below)
+            if width % divisor:
                 continue
             shape = Shape(
                 frontend=frontend,

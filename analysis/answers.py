@@ -1,0 +1,158 @@
+"""The answer at a budget, by either approach: N*, D* and L* with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.costmodel import CostModel
+from analysis.estimates import Estimate
+from analysis.isoflop import IsoFlop
+from analysis.optimum import NEAR, local_exponents, near_optimal, optimal_log_n, path_loss
+from analysis.parametric import Parametric
+from scaling.errors import WorkError
+from scaling.units import format_flops
+
+SAME_BUDGET = 1e-3
+"""Budgets whose logarithms differ by less are one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """The answer at one budget."""
+
+    budget: float | None
+    """None in a curve over N at one unnamed budget."""
+    N: Estimate
+    D: Estimate | None
+    loss: Estimate
+    near: tuple[float, float]
+    """Smallest and largest size whose loss is within 0.5 % of the best."""
+    local_exponent: Estimate | None
+    """d log N* / d log C here."""
+    reach: float | None
+    """The budget over the largest recorded C."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as the contract of `--json` says."""
+        return {
+            "budget": self.budget,
+            "unique_hours": None,
+            "N": self.N.to_dict(),
+            "D": self.D.to_dict() if self.D else None,
+            "loss": self.loss.to_dict(),
+            "near": list(self.near),
+            "local_exponent": self.local_exponent.to_dict() if self.local_exponent else None,
+            "reach": self.reach,
+        }
+
+
+def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float) -> Optimum:
+    """Return the answer from the isoFLOP minima: that of the budget itself, or a straight line through them.
+
+    Args:
+        isoflop: The parabolas.
+        budget: FLOPs; NaN for a curve over N alone.
+        largest: The largest recorded C.
+        level: Of the intervals.
+    """
+    for i in isoflop.bracketed:
+        own = isoflop.parabolas[i]
+        if not np.isfinite(budget) or abs(np.log(own.budget / budget)) < SAME_BUDGET:
+            draws = isoflop.log_n_draws(i)
+            data = None
+            if isoflop.cost is not None:
+                log_d = float(isoflop.cost.log_data(np.array(own.log_n), own.budget))
+                data = Estimate.of(log_d, isoflop.cost.log_data(draws, own.budget), level).exp()
+            return Optimum(
+                budget=own.budget if np.isfinite(own.budget) else None,
+                N=Estimate.of(own.log_n, draws, level).exp(),
+                D=data,
+                loss=Estimate.of(own.loss, isoflop.loss_draws(i), level),
+                near=_near(own.log_n, own.loss, own.coefficients[2]),
+                local_exponent=None,
+                reach=own.budget / largest if np.isfinite(own.budget) else None,
+            )
+    return _line_optimum(isoflop, budget, largest, level)
+
+
+def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float) -> Optimum:
+    """Return the answer between, or just beyond, the bracketed budgets."""
+    assert isoflop.cost is not None
+    chosen = isoflop.bracketed
+    log_c = np.log([isoflop.parabolas[i].budget for i in chosen])
+    centered = log_c - log_c.mean()
+    weights = 1 / len(chosen) + (np.log(budget) - log_c.mean()) * centered / (centered**2).sum()
+    log_n = float(weights @ [isoflop.parabolas[i].log_n for i in chosen])
+    n_draws = weights @ np.stack([isoflop.log_n_draws(i) for i in chosen])
+    loss = float(weights @ [isoflop.parabolas[i].loss for i in chosen])
+    loss_draws = weights @ np.stack([isoflop.loss_draws(i) for i in chosen])
+    log_d = float(isoflop.cost.log_data(np.array(log_n), budget))
+    exponents = isoflop.exponents()
+    assert exponents is not None
+    return Optimum(
+        budget=budget,
+        N=Estimate.of(log_n, n_draws, level).exp(),
+        D=Estimate.of(log_d, isoflop.cost.log_data(n_draws, budget), level).exp(),
+        loss=Estimate.of(loss, loss_draws, level),
+        near=_near(log_n, loss, float(np.mean([isoflop.parabolas[i].coefficients[2] for i in chosen]))),
+        local_exponent=Estimate.of(exponents["a"][0], exponents["a"][1], level),
+        reach=budget / largest,
+    )
+
+
+def _near(log_n: float, loss: float, curvature: float) -> tuple[float, float]:
+    half = np.sqrt(NEAR * loss / curvature)
+    return float(np.exp(log_n - half)), float(np.exp(log_n + half))
+
+
+def parametric_optimum(
+    parametric: Parametric, cost: CostModel, budget: float, largest: float, level: float
+) -> Optimum:
+    """Return the answer from the law, under the true cost.
+
+    Raises:
+        WorkError: When the law has no minimum over N at this budget.
+    """
+    law, theta, draws = parametric.law, parametric.theta[None], parametric.draws
+    best = optimal_log_n(law, theta, cost, budget)
+    if not np.isfinite(best[0]):
+        message = f"{law.equation} has no minimum over N at {format_flops(budget)} FLOPs"
+        raise WorkError(message)
+    n_draws, d_draws, loss_draws, slope_draws = (np.empty(0),) * 4
+    if len(draws):
+        n_draws = optimal_log_n(law, draws, cost, budget)
+        d_draws = cost.log_data(n_draws, budget)
+        loss_draws = path_loss(law, draws, cost, budget, n_draws)
+        slope_draws = local_exponents(law, draws, cost, budget)[0]
+    return Optimum(
+        budget=budget,
+        N=Estimate.of(best[0], n_draws, level).exp(),
+        D=Estimate.of(float(cost.log_data(best, budget)[0]), d_draws, level).exp(),
+        loss=Estimate.of(float(path_loss(law, theta, cost, budget, best)[0]), loss_draws, level),
+        near=near_optimal(law, theta, cost, budget),
+        local_exponent=Estimate.of(local_exponents(law, theta, cost, budget)[0][0], slope_draws, level),
+        reach=budget / largest,
+    )
+
+
+def isoflop_exponents(isoflop: IsoFlop, level: float) -> dict[str, Estimate]:
+    """Return a of N* ~ C^a and b of D* ~ C^b through the bracketed minima; empty with fewer than two."""
+    found = isoflop.exponents() or {}
+    return {name: Estimate.of(value, draws, level) for name, (value, draws) in found.items()}
+
+
+def parametric_exponents(
+    parametric: Parametric, cost: CostModel, middle: float, level: float
+) -> dict[str, Estimate]:
+    """Return a = d log N* / d log C and b = d log D* / d log C at a budget, under the true cost."""
+    values = local_exponents(parametric.law, parametric.theta, cost, middle)
+    draws = (np.empty(0), np.empty(0))
+    if len(parametric.draws):
+        draws = local_exponents(parametric.law, parametric.draws, cost, middle)
+    return {
+        name: Estimate.of(float(value[0]), drawn, level)
+        for name, value, drawn in zip("ab", values, draws, strict=True)
+    }

@@ -1,0 +1,181 @@
+"""The command `scaling-fit`. Heavy imports wait until the arguments are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.command import run_command
+
+if TYPE_CHECKING:
+    from analysis.fitting import Fit
+    from analysis.table import RunTable
+
+PROGRAM = "scaling-fit"
+FORMATS = ("pdf", "png")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 any group fitted, 1 no fit, 2 the input is wrong."""
+    return run_command(_parser(), argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Fit scaling laws to a folder of run records or to any table of runs, and say how big a model, on "
+        "how much data, a compute budget asks for.",
+    )
+    parser.set_defaults(function=_fit)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="results folder, a sweep's folder, .csv, .tsv, .parquet, .jsonl")
+    parser.add_argument("--budget", action="append", default=[], metavar="C", help="FLOPs to answer for, e.g. 1e18; repeatable")
+    parser.add_argument("--law", default="chinchilla", help="parametric law (default: %(default)s)")
+    parser.add_argument("--objective", default="huber", help="huber, log-mse or mse (default: %(default)s)")
+    parser.add_argument("--delta", type=float, help="Huber's delta (default: 1e-3)")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="DRAWS", help="draws (default: %(default)s)")
+    parser.add_argument("--cluster", metavar="COLUMN", help="column whose rows the bootstrap draws together")
+    parser.add_argument("--level", type=float, default=0.95, help="level of the intervals (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
+    names = parser.add_argument_group("columns of a table, where their names are not common ones")
+    for option, text in (("n", "model size"), ("d", "data seen"), ("c", "training FLOPs"), ("loss", "loss")):
+        names.add_argument(f"--{option}", metavar="COLUMN", help=text)
+    names.add_argument("--group", metavar="COLUMN", help="fit each value of a column apart")
+    names.add_argument("--where", metavar="EXPRESSION", help="keep rows for which this holds, e.g. 'loss < 3.4'")
+    names.add_argument(
+        "--flops-per-param-token", type=float, metavar="K", help="K of C = K N D where C or D is missing (default: 6)"
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: fits/NAME)")
+    out.add_argument("--json", metavar="FILE", help="write the fit as JSON, and no folder unless --out is given; - for standard output")
+    parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from analysis.loading import load
+    from scaling.errors import InputError, WorkError
+    from scaling.units import parse_count
+
+    budgets = [parse_count(budget, where="--budget") for budget in args.budget]
+    _check(args)
+    tables: list[RunTable] = []
+    for path in args.paths:
+        tables += load(
+            path,
+            n=args.n,
+            d=args.d,
+            c=args.c,
+            loss=args.loss,
+            group=args.group,
+            where=args.where,
+            flops_per_param_token=args.flops_per_param_token,
+        )
+    show = (lambda *_, **__: None) if args.json == "-" else print
+    if len(tables) > 1:
+        show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
+    fits: list[tuple[RunTable, Fit]] = []
+    failures: list[Exception] = []
+    for table in tables:
+        try:
+            fitted = _fit_one(args, table, budgets)
+        except (InputError, WorkError) as error:
+            failures.append(error)
+            if len(tables) > 1:
+                print(f"{table.label or table.source['path']}: {error}\n", file=sys.stderr)
+            continue
+        fits.append((table, fitted))
+        show(fitted.summary() + "\n")
+    if not fits:
+        raise failures[0]
+    _write(args, fits, [e for e in failures], many=len(tables) > 1, show=show)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from scaling.errors import InputError
+
+    if args.bootstrap < 0:
+        raise InputError("a number of draws cannot be negative", where="--bootstrap", value=args.bootstrap)
+    if not 0 < args.level < 1:
+        raise InputError("a level lies between 0 and 1", where="--level", value=args.level, remedy="write 0.95")
+
+
+def _fit_one(args: argparse.Namespace, table: RunTable, budgets: list[float]) -> Fit:
+    from analysis.fitting import fit
+    from analysis.newton import objective_named
+
+    return fit(
+        table,
+        law=args.law,
+        objective=objective_named(args.objective, args.delta),
+        budgets=budgets,
+        draws=args.bootstrap,
+        level=args.level,
+        cluster=args.cluster,
+        seed=args.seed,
+    )
+
+
+def _write(
+    args: argparse.Namespace,
+    fits: list[tuple[RunTable, Fit]],
+    failures: list[Exception],
+    *,
+    many: bool,
+    show: Any,
+) -> None:
+    """Write what was asked for: one folder a group, and the JSON of all of them."""
+    from scaling.files import plain, write_json
+
+    out = args.out
+    if out is None and args.json is None:
+        out = Path("fits") / Path(args.paths[0]).resolve().stem
+    if out is not None:
+        for table, fitted in fits:
+            folder = out / _slug(fitted.label) if many else out
+            files = write_outputs(fitted, table, folder)
+            show(f"wrote {', '.join(str(path) for path in files)}")
+    if args.json is not None:
+        values: dict[str, Any] = fits[0][1].to_dict()
+        if many:
+            values = {"groups": {fitted.label: fitted.to_dict() for _, fitted in fits}}
+            values["failed"] = [str(error) for error in failures]
+        if args.json == "-":
+            print(json.dumps(plain(values), indent=1))
+        else:
+            write_json(Path(args.json), values)
+            show(f"wrote {args.json}")
+
+
+def write_outputs(fitted: Fit, table: RunTable, folder: Path) -> list[Path]:
+    """Write fit.json, its draws, and the isoFLOP figure where there is a budget to draw; return the files."""
+    from analysis.store import save_fit
+
+    files = [save_fit(fitted, folder)]
+    if fitted.isoflop.parabolas:
+        import matplotlib
+
+        from analysis.figures.isoflop import isoflop_data, plot_isoflop
+        from analysis.figures.style import HEIGHT, RC, WIDTH, save_figure
+
+        with matplotlib.rc_context(RC):
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(WIDTH, HEIGHT))
+            plot_isoflop(fitted, table.runs, figure.subplots())
+            files += save_figure(figure, isoflop_data(fitted, table.runs), folder, "isoflop", FORMATS)
+    return files
+
+
+def _slug(label: str) -> str:
+    """Return a label as a folder's name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in label).strip(".") or "group"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

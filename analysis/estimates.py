@@ -1,0 +1,57 @@
+"""A number with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and its interval; an end is None where it is unbounded or unknown.
+
+    Example:
+        >>> Estimate(value=2.0, low=1.5, high=2.5).to_dict()
+        {'estimate': 2.0, 'low': 1.5, 'high': 2.5}
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, draws: np.ndarray, level: float) -> Estimate:
+        """Return an estimate with the percentile interval of its draws.
+
+        Draws without a value (a parabola that opens downward has no minimum) count as beyond both ends in equal
+        parts, so too many of them make the interval unbounded instead of too narrow.
+        """
+        if not len(draws):
+            return cls(value=float(value))
+        lost = np.flatnonzero(~np.isfinite(draws))
+        filled = np.array(draws, dtype=float)
+        filled[lost[::2]], filled[lost[1::2]] = -np.inf, np.inf
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        method = "linear" if not len(lost) else "closest_observation"  # no interpolation towards infinity
+        low, high = np.quantile(filled, tails, method=method)  # type: ignore[call-overload]
+        return cls(value=float(value), low=_finite(low), high=_finite(high))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Estimate:
+        """Return the estimate that `to_dict` wrote."""
+        return cls(value=values["estimate"], low=values["low"], high=values["high"])
+
+    def exp(self) -> Estimate:
+        """Return the estimate of the quantity whose logarithm this is."""
+        ends = [None if end is None else float(np.exp(end)) for end in (self.low, self.high)]
+        return Estimate(value=float(np.exp(self.value)), low=ends[0], high=ends[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return estimate, low and high."""
+        return {"estimate": self.value, "low": self.low, "high": self.high}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
