@@ -1,7 +1,7 @@
 """What the runs say: load, fit, answer.
 
-    >>> from analysis import fit, load
-    >>> print(fit(load("results/quickstart")[0]).summary())  # doctest: +SKIP
+>>> from analysis import fit, load
+>>> print(fit(load("results/quickstart")[0]).summary())  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -108,9 +108,7 @@ def _near(log_n: float, loss: float, curvature: float) -> tuple[float, float]:
     return float(np.exp(log_n - half)), float(np.exp(log_n + half))
 
 
-def parametric_optimum(
-    parametric: Parametric, cost: CostModel, budget: float, largest: float, level: float
-) -> Optimum:
+def parametric_optimum(parametric: Parametric, cost: CostModel, budget: float, largest: float, level: float) -> Optimum:
     """Return the answer from the law, under the true cost.
 
     Raises:
@@ -144,15 +142,12 @@ def isoflop_exponents(isoflop: IsoFlop, level: float) -> dict[str, Estimate]:
     return {name: Estimate.of(value, draws, level) for name, (value, draws) in found.items()}
 
 
-def parametric_exponents(
-    parametric: Parametric, cost: CostModel, middle: float, level: float
-) -> dict[str, Estimate]:
+def parametric_exponents(parametric: Parametric, cost: CostModel, middle: float, level: float) -> dict[str, Estimate]:
     """Return a = d log N* / d log C and b = d log D* / d log C at a budget, under the true cost."""
     values = local_exponents(parametric.law, parametric.theta, cost, middle)
     draws = (np.empty(0), np.empty(0))
     if len(parametric.draws):
         draws = local_exponents(parametric.law, parametric.draws, cost, middle)
     return {
-        name: Estimate.of(float(value[0]), drawn, level)
-        for name, value, drawn in zip("ab", values, draws, strict=True)
+        name: Estimate.of(float(value[0]), drawn, level) for name, value, drawn in zip("ab", values, draws, strict=True)
     }

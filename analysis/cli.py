@@ -31,8 +31,19 @@ def _parser() -> argparse.ArgumentParser:
         "how much data, a compute budget asks for.",
     )
     parser.set_defaults(function=_fit)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="results folder, a sweep's folder, .csv, .tsv, .parquet, .jsonl")
-    parser.add_argument("--budget", action="append", default=[], metavar="C", help="FLOPs to answer for, e.g. 1e18; repeatable")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="results folder, a sweep's folder, .csv, .tsv, .parquet, .jsonl",
+    )
+    parser.add_argument(
+        "--budget",
+        action="append",
+        default=[],
+        metavar="C",
+        help="FLOPs to answer for, e.g. 1e18; repeatable",
+    )
     parser.add_argument("--law", default="chinchilla", help="parametric law (default: %(default)s)")
     parser.add_argument("--objective", default="huber", help="huber, log-mse or mse (default: %(default)s)")
     parser.add_argument("--delta", type=float, help="Huber's delta (default: 1e-3)")
@@ -46,11 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     names.add_argument("--group", metavar="COLUMN", help="fit each value of a column apart")
     names.add_argument("--where", metavar="EXPRESSION", help="keep rows for which this holds, e.g. 'loss < 3.4'")
     names.add_argument(
-        "--flops-per-param-token", type=float, metavar="K", help="K of C = K N D where C or D is missing (default: 6)"
+        "--flops-per-param-token",
+        type=float,
+        metavar="K",
+        help="K of C = K N D where C or D is missing (default: 6)",
     )
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: fits/NAME)")
-    out.add_argument("--json", metavar="FILE", help="write the fit as JSON, and no folder unless --out is given; - for standard output")
+    out.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the fit as JSON, and no folder unless --out is given; - for standard output",
+    )
     parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -92,7 +110,7 @@ def _fit(args: argparse.Namespace) -> int:
         show(fitted.summary() + "\n")
     if not fits:
         raise failures[0]
-    _write(args, fits, [e for e in failures], many=len(tables) > 1, show=show)
+    _write(args, fits, failures, many=len(tables) > 1, show=show)
     return 0
 
 

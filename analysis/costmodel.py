@@ -4,7 +4,7 @@ A front end, attention and a head make C / (N D) anything but constant (53 at 6 
 convolutional front end), so the recorded costs are interpolated along the sizes:
 
     C = k(N) D,    log k a monotone cubic (PCHIP) in log N through the recorded sizes, beyond them a straight line
-    with the end's slope.
+    with the slope of the end.
 
 A smooth interpolant matters: at a kink of a piecewise line the optimum would stick. Only a table without C falls
 back to k(N) = 6 N.
@@ -79,10 +79,6 @@ class CostModel:
 
     @cached_property
     def _slopes(self) -> tuple[float, float]:
-        """Return the mean slopes of the outer halves, which carry the curve beyond its ends."""
-        x, y = self.log_n, self.log_k
-        middle = len(x) // 2
-        return (
-            float((y[middle] - y[0]) / (x[middle] - x[0])) if middle else 1.0,
-            float((y[-1] - y[-1 - middle]) / (x[-1] - x[-1 - middle])) if middle else 1.0,
-        )
+        """Return the slopes at the two ends."""
+        low, high = self._curve.derivative()(self.log_n[[0, -1]])
+        return float(low), float(high)

@@ -25,17 +25,16 @@ class Estimate:
     def of(cls, value: float, draws: np.ndarray, level: float) -> Estimate:
         """Return an estimate with the percentile interval of its draws.
 
-        Draws without a value (a parabola that opens downward has no minimum) count as beyond both ends in equal
-        parts, so too many of them make the interval unbounded instead of too narrow.
+        A draw without a value (a parabola that opens downward has no minimum) counts as beyond the end in question
+        at both ends, as in Fieller's interval for a ratio: too many of them make the interval unbounded instead of
+        too narrow.
         """
         if not len(draws):
             return cls(value=float(value))
-        lost = np.flatnonzero(~np.isfinite(draws))
-        filled = np.array(draws, dtype=float)
-        filled[lost[::2]], filled[lost[1::2]] = -np.inf, np.inf
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        method = "linear" if not len(lost) else "closest_observation"  # no interpolation towards infinity
-        low, high = np.quantile(filled, tails, method=method)  # type: ignore[call-overload]
+        lost = ~np.isfinite(draws)
+        tail = (1 - level) / 2
+        low = np.quantile(np.where(lost, -np.inf, draws), tail, method="higher" if lost.any() else "linear")
+        high = np.quantile(np.where(lost, np.inf, draws), 1 - tail, method="lower" if lost.any() else "linear")
         return cls(value=float(value), low=_finite(low), high=_finite(high))
 
     @classmethod

@@ -194,9 +194,7 @@ def _refuse_few(table: RunTable) -> None:
     )
 
 
-def _headline(
-    isoflop: IsoFlop, parametric: Parametric, asked: list[float], table: RunTable
-) -> tuple[str, list[float]]:
+def _headline(isoflop: IsoFlop, parametric: Parametric, asked: list[float], table: RunTable) -> tuple[str, list[float]]:
     """Return the approach behind the answers, and the budgets to answer for."""
     bracketed = [isoflop.parabolas[i].budget for i in isoflop.bracketed]
     if table.cost == "none":
@@ -268,14 +266,23 @@ def _warnings(result: Fit, table: RunTable) -> list[dict[str, str]]:
         warn("untuned", "learning rates and batches are untuned: N* may move when they are tuned")
     if "epochs" in runs and result.headline == "parametric" and (runs["epochs"] > 1).any():
         most = runs["epochs"].max()
-        warn("repeats", f"runs repeat their audio up to {most:.2g} times, which the law does not know: doubtful")
+        warn(
+            "repeats",
+            f"runs repeat their audio up to {most:.2g} times, which the law does not know: doubtful",
+        )
     if result.cost is None:
         return found
     if not parametric.certified:
         warn(f"law-{parametric.status}", f"{parametric.law.equation} is not used: {parametric.reason}")
+    parameters = len(parametric.law.parameters)
+    if parametric.certified and parametric.rows < 2 * parameters:
+        warn("few-rows", f"{parametric.rows} runs fix {parameters} parameters: the law bends to their noise")
     drawn = parametric.failed + len(parametric.draws)
     if parametric.failed > MAX_FAILED * max(1, drawn):
-        warn("failed-draws", f"{parametric.failed} of {drawn} bootstrap draws found no minimum: intervals are too narrow")
+        warn(
+            "failed-draws",
+            f"{parametric.failed} of {drawn} bootstrap draws found no minimum: intervals are too narrow",
+        )
     by_approach = [result.exponents(name).get("a") for name in ("isoflop", "parametric")]
     if by_approach[0] and by_approach[1] and abs(by_approach[0].value - by_approach[1].value) > DISAGREE:
         warn(
@@ -283,7 +290,10 @@ def _warnings(result: Fit, table: RunTable) -> list[dict[str, str]]:
             f"the approaches disagree on a: isoFLOP {by_approach[0].value:.2f}, law {by_approach[1].value:.2f}",
         )
     if result.cost.spread > SPREAD:
-        warn("cost-spread", f"C/(N D) varies {result.cost.spread:.2g}-fold over the sizes: N*(C) is no straight line")
+        warn(
+            "cost-spread",
+            f"C/(N D) varies {result.cost.spread:.2g}-fold over the sizes: N*(C) is no straight line",
+        )
     return found
 
 

@@ -11,8 +11,8 @@ Intervals come from draws of the coefficients under normal errors whose variance
     s_b^2 = nu s^2 / chi^2_nu,    c_b ~ Normal(c, s_b^2 (X'X)^-1)
 
 so N*, D*, L* and the exponents of their power laws are functions of the same draws, and a three-point parabola has
-no interval unless another budget tells the noise. The quantiles of x* agree with Fieller's exact interval for a
-ratio of normal variables (the tests hold them to it).
+no interval unless another budget tells the noise. The quantiles of x* are those of Fieller's exact interval for a
+ratio of normal variables, and a little wider where the curvature is weak (the tests hold them to it).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Parabola:
 
     @property
     def log_n(self) -> float:
-        """log N* of the parabola, whatever its verdict."""
+        """Log N* of the parabola, whatever its verdict."""
         _, c1, c2 = self.coefficients
         return self.center - c1 / (2 * c2) if c2 else float("nan")
 
@@ -182,8 +182,10 @@ def budget_groups(table: RunTable) -> tuple[list[tuple[float, np.ndarray]], list
     for rows in np.split(order, breaks):
         wide = log_c[rows].max() - log_c[rows].min() > 3 * BUDGET_TOLERANCE
         if wide or runs["N"].iloc[rows].nunique() < MIN_SIZES:
-            reason = "its budget is no isoFLOP group: fewer than three sizes share its C" if not wide else (
-                "its C runs into its neighbours': no separate budget"
+            reason = (
+                "its budget is no isoFLOP group: fewer than three sizes share its C"
+                if not wide
+                else ("its C runs into its neighbours': no separate budget")
             )
             skipped += [{"row": runs["row"].iloc[i], "reason": reason} for i in rows]
         else:
@@ -257,9 +259,7 @@ def _end(side: str) -> str:
     return "smallest" if side == "left" else "largest"
 
 
-def _draws(
-    parabolas: list[Parabola], sigma: float, degrees: int, draws: int, rng: np.random.Generator
-) -> np.ndarray:
+def _draws(parabolas: list[Parabola], sigma: float, degrees: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Return draws of all coefficients under one draw of the pooled variance each."""
     if not degrees or not draws:
         return np.empty((0, len(parabolas), 3))

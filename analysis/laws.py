@@ -18,12 +18,30 @@ from scaling.errors import InputError, did_you_mean
 class Law(Protocol):
     """A sum of power terms in N and D."""
 
-    name: str
-    equation: str
-    latex: str
-    citation: str
-    parameters: tuple[str, ...]
-    """Names of the entries of theta, in its order."""
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        ...
+
+    @property
+    def equation(self) -> str:
+        """The law as text."""
+        ...
+
+    @property
+    def latex(self) -> str:
+        """The law in LaTeX."""
+        ...
+
+    @property
+    def citation(self) -> str:
+        """Its source."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the entries of theta, in its order."""
+        ...
 
     def design(self, log_n: np.ndarray, log_d: np.ndarray) -> np.ndarray:
         """Return X with z = X theta, shape [rows, terms, parameters]."""
@@ -81,15 +99,11 @@ class Chinchilla:
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Return E, A, B, alpha, beta."""
         theta = np.asarray(theta)
-        return {
-            name: np.exp(theta[..., i]) if i < 3 else theta[..., i] for i, name in enumerate(self.parameters)
-        }
+        return {name: np.exp(theta[..., i]) if i < 3 else theta[..., i] for i, name in enumerate(self.parameters)}
 
     def theta(self, natural: Mapping[str, float]) -> np.ndarray:
         """Return theta of printed parameters."""
-        return np.array(
-            [np.log(natural[name]) if i < 3 else natural[name] for i, name in enumerate(self.parameters)]
-        )
+        return np.array([np.log(natural[name]) if i < 3 else natural[name] for i, name in enumerate(self.parameters)])
 
     def starts(self, log_n: np.ndarray, log_d: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Return start points by variable projection over a grid of exponents.

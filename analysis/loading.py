@@ -55,7 +55,7 @@ def load(
     given = {"n": n, "d": d, "c": c, "loss": loss}
     if path.is_dir():
         raw, source, unreadable = _read_folder(path)
-        data_unit = "frames"
+        data_unit = "frames" if raw["hours"].notna().any() else "units"
         given = {key: value or RECORD_COLUMNS[key] for key, value in given.items()}
         group = group or "eval_id"
         if (raw["flops"].isna()).all():
@@ -72,7 +72,11 @@ def load(
             part.copy(),
             columns,
             label=label,
-            source={**source, "rows": len(part), "columns": {key: str(column) for key, column in columns.items()}},
+            source={
+                **source,
+                "rows": len(part),
+                "columns": {key: str(column) for key, column in columns.items()},
+            },
             flops_per_param_token=flops_per_param_token,
             data_unit=data_unit,
         )
@@ -143,7 +147,11 @@ def _read_folder(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[st
             value="; ".join(f"{item['row']}: {item['reason']}" for item in unreadable[:3]),
             remedy="restore the records, or name another folder",
         )
-    return pd.DataFrame(rows), {"path": str(path), "sha256": digest.hexdigest(), "rows": len(files)}, unreadable
+    return (
+        pd.DataFrame(rows),
+        {"path": str(path), "sha256": digest.hexdigest(), "rows": len(files)},
+        unreadable,
+    )
 
 
 def _row(record: RunRecord, censored: dict[Any, str]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from scaling.errors import InputError, did_you_mean
 MAX_STEPS = 200
 DECREMENT = 1e-13
 """A problem is converged when the decrease that Newton's model still expects is below this share of F."""
+ROUNDING = 1e-26
+"""An expected decrease a row below this is that of rounding errors in the residuals, and counts as none."""
 BLOCK_FLOATS = 4_000_000
 """Problems are worked on in blocks whose largest array holds about so many numbers."""
 
@@ -105,7 +107,12 @@ class Minima:
 
 
 def minimise(
-    design: np.ndarray, log_y: np.ndarray, start: np.ndarray, objective: Objective, *, weights: np.ndarray | None = None
+    design: np.ndarray,
+    log_y: np.ndarray,
+    start: np.ndarray,
+    objective: Objective,
+    *,
+    weights: np.ndarray | None = None,
 ) -> Minima:
     """Minimise from every start.
 
@@ -146,7 +153,7 @@ def _minimise_block(
     design: np.ndarray, log_y: np.ndarray, start: np.ndarray, objective: Objective, weights: np.ndarray | None
 ) -> Minima:
     theta = np.array(start, dtype=float)
-    problems, parameters = theta.shape
+    problems = len(theta)
     damping = np.full(problems, 1e-3)
     value, gradient, hessian = _derivatives(design, log_y, theta, objective, weights)
     active = np.ones(problems, dtype=bool)
@@ -170,11 +177,11 @@ def _minimise_block(
         value[kept], gradient[kept], hessian[kept] = (part[better] for part in new)
         damping[chosen] = np.where(better, damping[chosen] * 0.2, damping[chosen] * 10)
         damping = np.maximum(damping, 1e-15)
-        decrement, positive = _certificate(value[kept], gradient[kept], hessian[kept])
+        decrement, positive = _certificate(value[kept], gradient[kept], hessian[kept], len(design))
         # at a minimum, or where rounding leaves no further descent
         active[kept] = ~((decrement < DECREMENT * 1e-3) & positive) & ((gained > 0) | (decrement > DECREMENT))
         active[chosen] &= damping[chosen] < 1e12
-    return Minima(theta, value, *_certificate(value, gradient, hessian))
+    return Minima(theta, value, *_certificate(value, gradient, hessian, len(design)))
 
 
 def _derivatives(
@@ -218,7 +225,7 @@ def _step(gradient: np.ndarray, hessian: np.ndarray, damping: np.ndarray) -> np.
 
 
 def _certificate(
-    value: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
+    value: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Newton's expected decrease over F, and whether the Hessian is positive definite."""
     scale = _scale(hessian)
@@ -227,9 +234,8 @@ def _certificate(
     positive = values[:, 0] > 1e-13
     along = np.einsum("bpq,bp->bq", vectors, gradient / scale)
     decrement = 0.5 * (along**2 / np.maximum(np.abs(values), 1e-14)).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(value > 0, decrement / value, np.where(decrement > 0, np.inf, 0.0))
-    return relative, positive
+    share = decrement / np.maximum(value, np.finfo(float).tiny)
+    return np.where(decrement <= ROUNDING * rows, 0.0, share), positive
 
 
 def _scale(hessian: np.ndarray) -> np.ndarray:

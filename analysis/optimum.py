@@ -55,9 +55,7 @@ def path_loss(law: Law, theta: np.ndarray, cost: CostModel, budget: float, log_n
     return np.exp(z).sum(axis=1)
 
 
-def local_exponents(
-    law: Law, theta: np.ndarray, cost: CostModel, budget: float
-) -> tuple[np.ndarray, np.ndarray]:
+def local_exponents(law: Law, theta: np.ndarray, cost: CostModel, budget: float) -> tuple[np.ndarray, np.ndarray]:
     """Return d log N* / d log C and d log D* / d log C at a budget, for every theta."""
     ends = []
     for sign in (-1, 1):

@@ -55,7 +55,13 @@ class Parametric:
 
 
 def fit_parametric(
-    table: RunTable, law: Law, objective: Objective, *, draws: int, rng: np.random.Generator, cluster: str | None = None
+    table: RunTable,
+    law: Law,
+    objective: Objective,
+    *,
+    draws: int,
+    rng: np.random.Generator,
+    cluster: str | None = None,
 ) -> Parametric:
     """Fit a law from many starts, certify the lowest minimum, and bootstrap it.
 
@@ -75,7 +81,13 @@ def fit_parametric(
     if reason := _cannot(table, law):
         nothing = np.full(len(law.parameters), np.nan)
         return Parametric(
-            law=law, objective=objective, theta=nothing, value=np.nan, rows=len(runs), status="refused", reason=reason
+            law=law,
+            objective=objective,
+            theta=nothing,
+            value=np.nan,
+            rows=len(runs),
+            status="refused",
+            reason=reason,
         )
     log_n, log_d = np.log(runs["N"].to_numpy()), np.log(runs["D"].to_numpy())
     loss = runs["loss"].to_numpy()
@@ -120,8 +132,14 @@ def _status(converged: bool, positive: bool, decrement: float) -> tuple[str, str
     if converged:
         return "converged", ""
     if not positive and decrement < DECREMENT:
-        return "unidentified", "the Hessian is not positive definite: the runs do not fix all parameters of the law"
-    return "not-converged", f"no start ended at a minimum (expected decrease {decrement:.1e} of the objective)"
+        return (
+            "unidentified",
+            "the Hessian is not positive definite: the runs do not fix all parameters of the law",
+        )
+    return (
+        "not-converged",
+        f"no start ended at a minimum (expected decrease {decrement:.1e} of the objective)",
+    )
 
 
 def _bootstrap(
@@ -149,9 +167,7 @@ def _bootstrap(
         counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws)
         ends = minimise(design, log_y, start, fitted.objective, weights=counts[:, labels].astype(float))
     good = ends.converged
-    return replace(
-        fitted, draws=ends.theta[good], failed=int((~good).sum()), method=method, cluster=cluster or "none"
-    )
+    return replace(fitted, draws=ends.theta[good], failed=int((~good).sum()), method=method, cluster=cluster or "none")
 
 
 def _leverage(design: np.ndarray, theta: np.ndarray) -> np.ndarray:

@@ -89,7 +89,11 @@ def to_dict(fit: Fit) -> dict[str, Any]:
             "warnings": fit.warnings,
             "excluded": fit.excluded,
             "input": {**fit.source, "used": fit.used},
-            "versions": {"scaling-sweep": __version__, "numpy": np.__version__, "python": platform.python_version()},
+            "versions": {
+                "scaling-sweep": __version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
         }
     )
 
@@ -122,7 +126,11 @@ def load_fit(path: Path | str) -> Fit:
     with np.load(draws_file, allow_pickle=False) as archive:
         isoflop_draws, parametric_draws = archive["isoflop"], archive["parametric"]
     cost = CostModel.from_dict(values["cost"]) if values["cost"] else None
-    isoflop, certificate, objective = values["approaches"]["isoflop"], values["certificate"], values["objective"]
+    isoflop, certificate, objective = (
+        values["approaches"]["isoflop"],
+        values["certificate"],
+        values["objective"],
+    )
     law = law_named(values["law"]["name"])
     fitted = certificate["status"] != "refused"
     return Fit(

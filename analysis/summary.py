@@ -33,18 +33,17 @@ def _answers(fit: dict[str, Any]) -> list[str]:
     percent = f"{fit['intervals']['level']:.0%}"
     approach = "isoFLOP parabolas" if fit["headline"] == "isoflop" else fit["law"]["equation"]
     lines = [f"compute-optimal size, by {approach}, {percent} intervals ({fit['intervals']['method']}):"]
-    rows = []
-    for answer in fit["optimum"]:
-        rows.append(
-            [
-                format_flops(answer["budget"]) if answer["budget"] else "this budget",
-                _interval(answer["N"], format_count),
-                _interval(answer["D"], _data_format(fit)) if answer["D"] else "-",
-                _interval(answer["loss"], lambda value: f"{value:.4f}"),
-                f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
-                f"{answer['reach']:.2g}x" if answer["reach"] else "-",
-            ]
-        )
+    rows = [
+        [
+            format_flops(answer["budget"]) if answer["budget"] else "this budget",
+            _interval(answer["N"], format_count),
+            _interval(answer["D"], _data_format(fit)) if answer["D"] else "-",
+            _interval(answer["loss"], lambda value: f"{value:.4f}"),
+            f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
+            f"{answer['reach']:.2g}x" if answer["reach"] else "-",
+        ]
+        for answer in fit["optimum"]
+    ]
     header = ["budget", "N*", "D*", "L*", "within 0.5 % of L*", "reach"]
     lines.append(_indent(format_table(header, rows, left=(0, 1, 2, 3, 4))))
     for name, symbol in (("a", "N*"), ("b", "D*")):
@@ -57,18 +56,17 @@ def _answers(fit: dict[str, Any]) -> list[str]:
 def _budgets(fit: dict[str, Any]) -> list[str]:
     """Return the verdict of every budget."""
     budgets = fit["approaches"]["isoflop"]["budgets"]
-    rows = []
-    for p in budgets:
-        rows.append(
-            [
-                format_flops(p["budget"]) if p["budget"] else "the curve",
-                str(len(p["rows"])),
-                f"{format_count(p['sizes'][0])} - {format_count(p['sizes'][1])}",
-                p["status"],
-                format_count(p["N"]) if p["status"] == "bracketed" else "-",
-                p["reason"],
-            ]
-        )
+    rows = [
+        [
+            format_flops(p["budget"]) if p["budget"] else "the curve",
+            str(len(p["rows"])),
+            f"{format_count(p['sizes'][0])} - {format_count(p['sizes'][1])}",
+            p["status"],
+            format_count(p["N"]) if p["status"] == "bracketed" else "-",
+            p["reason"],
+        ]
+        for p in budgets
+    ]
     if not rows:
         return ["isoFLOP: no budget has three sizes"]
     sigma = fit["approaches"]["isoflop"]["sigma"]

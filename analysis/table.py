@@ -136,7 +136,7 @@ def filtered(table: RunTable, expression: str) -> RunTable:
         kept = table.runs.eval(expression)
         if not isinstance(kept, pd.Series) or kept.dtype != bool:
             message = "it does not give true or false for each row"
-            raise ValueError(message)  # noqa: TRY301 - one message for all that can be wrong
+            raise ValueError(message)
     except Exception as error:
         raise InputError(
             f"not a condition on the columns ({error})",
@@ -146,9 +146,7 @@ def filtered(table: RunTable, expression: str) -> RunTable:
             + ", ".join(map(str, table.runs.columns[:20])),
         ) from None
     excluded = [{"row": row, "reason": f"left out by --where {expression}"} for row in table.runs["row"][~kept]]
-    return replace(
-        table, runs=table.runs[kept].reset_index(drop=True), excluded=[*table.excluded, *excluded]
-    )
+    return replace(table, runs=table.runs[kept].reset_index(drop=True), excluded=[*table.excluded, *excluded])
 
 
 def file_sha256(path: Path) -> str:

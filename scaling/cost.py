@@ -94,9 +94,7 @@ def params_kept(shape: Shape) -> int:
     return sum(params_by_part(shape).values())
 
 
-def forward_flops(
-    shape: Shape, samples: int, *, head: Head | None = None, masked: int | None = None
-) -> dict[str, int]:
+def forward_flops(shape: Shape, samples: int, *, head: Head | None = None, masked: int | None = None) -> dict[str, int]:
     """Return FLOPs of one forward pass over one crop, by part.
 
     Args:
@@ -141,9 +139,7 @@ def forward_flops(
     return flops
 
 
-def step_flops(
-    shape: Shape, samples: int, crops: int, *, head: Head | None = None, masked: int | None = None
-) -> int:
+def step_flops(shape: Shape, samples: int, crops: int, *, head: Head | None = None, masked: int | None = None) -> int:
     """Return training FLOPs of one step on so many crops: 3 x the forward pass.
 
     Example:

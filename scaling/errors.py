@@ -13,7 +13,7 @@ _NO_VALUE = object()
 
 
 class InputError(ValueError):
-    """Bad input, said as what - where - value - do this.
+    r"""Bad input, said as what - where - value - do this.
 
     Args:
         what: What is wrong, as a sentence without its subject's place or value.
@@ -23,7 +23,7 @@ class InputError(ValueError):
 
     Example:
         >>> str(InputError("not a number of FLOPs", where="grid.yaml:7: budgets", value="x", remedy="write 1e18"))
-        "grid.yaml:7: budgets: not a number of FLOPs, got 'x'\\n  write 1e18"
+        "grid.yaml:7: budgets: not a number of FLOPs, got 'x'\n  write 1e18"
     """
 
     def __init__(

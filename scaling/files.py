@@ -80,7 +80,9 @@ def read_json(path: Path) -> Any:
         raise InputError("no such file", where=path, remedy="check the path") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(
-            f"not a readable JSON file ({error})", where=path, remedy="restore it, or move it out of this folder"
+            f"not a readable JSON file ({error})",
+            where=path,
+            remedy="restore it, or move it out of this folder",
         ) from None
 
 
@@ -101,7 +103,10 @@ def read_json_lines(path: Path) -> list[Any]:
             if number == len(lines):  # no newline after it: its writer died in the middle
                 break
             raise InputError(
-                f"not JSON ({error.msg})", where=f"{path}:{number}", value=line, remedy="remove or mend the line"
+                f"not JSON ({error.msg})",
+                where=f"{path}:{number}",
+                value=line,
+                remedy="remove or mend the line",
             ) from None
     return rows
 

@@ -15,7 +15,7 @@ ASPECTS = {"slim": (32.0, 2.0), "wide": (213.0, 3.2)}
 HEAD_WIDTH = 48
 """Target width of an attention head (Slim's)."""
 MAX_LAYERS = 96
-WIDTH_STEPS = ((128, 4), (256, 8), (float("inf"), 16))
+WIDTH_STEPS = ((32, 2), (128, 4), (256, 8), (float("inf"), 16))
 """(below, step): the widths that a ladder tries."""
 SIZE_TOLERANCE = 0.12
 """Relative error of N within which a shape counts as the size asked for."""
@@ -64,8 +64,8 @@ def shape_for(
 ) -> Shape:
     """Return the shape of one family whose N is nearest to a size.
 
-    Among widths (multiples of 4 up to 128, of 8 up to 256, of 16 above, as the groups of the position convolution
-    allow) and depths, takes the one with the least `|log(width / layers / aspect)| + 4 |log(N / size)|`.
+    Among depths and widths (even up to 32, multiples of 4 up to 128, of 8 up to 256, of 16 above, as far as the
+    groups of the position convolution allow), takes the least `|log(width / layers / aspect)| + 4 |log(N / size)|`.
 
     Args:
         size: Target N (front end + encoder).

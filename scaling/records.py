@@ -187,7 +187,9 @@ class RunRecord:
             record = cls(**{**kept, "flags": tuple(kept.get("flags", ()))})
         except (TypeError, AttributeError) as error:
             raise InputError(
-                f"not a run record ({error})", where=where, remedy="move files of other programs out of records/"
+                f"not a run record ({error})",
+                where=where,
+                remedy="move files of other programs out of records/",
             ) from None
         if record.status not in ("completed", "diverged"):
             raise InputError("not a run record: its status is unknown", where=where, value=record.status)

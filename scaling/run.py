@@ -30,9 +30,7 @@ class RunFolder:
         {'step': 1}
     """
 
-    def __init__(
-        self, path: Path, *, save_every: float = 600.0, stop: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, path: Path, *, save_every: float = 600.0, stop: Callable[[], bool] = lambda: False) -> None:
         """Open a run's folder.
 
         Args:

@@ -58,9 +58,7 @@ def parse_seconds(value: object, *, where: object = None) -> float:
     elif isinstance(value, str) and (match := _TIME.match(value)):
         seconds = float(match[1]) * _SECONDS[match[2]]
     if not math.isfinite(seconds) or seconds <= 0:
-        raise InputError(
-            "not a positive time", where=where, value=value, remedy="write seconds, or 90s, 10m, 12h, 2d"
-        )
+        raise InputError("not a positive time", where=where, value=value, remedy="write seconds, or 90s, 10m, 12h, 2d")
     return seconds
 
 
@@ -71,6 +69,8 @@ def format_count(number: float) -> str:
         >>> format_count(28012), format_count(1.06e6), format_count(317e6)
         ('28k', '1.06M', '317M')
     """
+    if abs(number) >= 0.9995e15:
+        return format_flops(number)
     for scale, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= 0.9995 * scale:
             return f"{float(f'{number / scale:.3g}'):g}{suffix}"

@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
 
     collect = add("collect", _collect, "write all records of a sweep as one table")
     _sweep(collect)
-    collect.add_argument("-o", "--output", type=Path, help="a .csv, .jsonl or .parquet file (default: the sweep's runs.csv)")
+    collect.add_argument(
+        "-o", "--output", type=Path, help=".csv, .jsonl or .parquet (default: runs.csv in the sweep's folder)"
+    )
     return parser
 
 
@@ -132,9 +134,7 @@ def _synth(args: argparse.Namespace) -> int:
     from scaling.speech.corpus.synth import synthesise
     from scaling.units import parse_count
 
-    corpus = synthesise(
-        args.dir, hours=parse_count(args.hours, where="--hours"), seed=args.seed, workers=args.workers
-    )
+    corpus = synthesise(args.dir, hours=parse_count(args.hours, where="--hours"), seed=args.seed, workers=args.workers)
     return _made(corpus)
 
 
@@ -152,8 +152,8 @@ def _made(corpus: Any) -> int:
     if len(about["excluded"]) > 10:
         print(f"... {len(about['excluded']) - 10} more, named in {corpus.path}/corpus.json", file=sys.stderr)
     print(
-        f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, {about['held_out_hours'] * 60:.3g} "
-        f"min held out, {about['speakers']} speakers, hash {corpus.hash}"
+        f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
+        f"{about['held_out_hours'] * 60:.3g} min held out, {about['speakers']} speakers, hash {corpus.hash}"
     )
     return 0
 

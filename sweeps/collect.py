@@ -49,7 +49,10 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
     """
     if path.suffix not in FORMATS:
         raise InputError(
-            "no such table format", where="-o", value=str(path), remedy=f"name a file that ends in {', '.join(FORMATS)}"
+            "no such table format",
+            where="-o",
+            value=str(path),
+            remedy=f"name a file that ends in {', '.join(FORMATS)}",
         )
     import pandas as pd
 
@@ -60,7 +63,10 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
             table.to_parquet(buffer)
         except ImportError:
             raise InputError(
-                "Parquet needs pyarrow", where="-o", value=str(path), remedy="pip install pyarrow, or write a .csv"
+                "Parquet needs pyarrow",
+                where="-o",
+                value=str(path),
+                remedy="pip install pyarrow, or write a .csv",
             ) from None
         write_bytes(path, buffer.getvalue())
     elif path.suffix == ".jsonl":

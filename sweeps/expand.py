@@ -69,7 +69,7 @@ def models(grid: Grid, budget: float | None, budgets: list[float]) -> list[Mappi
         centre = window.centre * (budget / middle) ** window.exponent
         sizes = log_spaced(centre / math.sqrt(window.span), centre * math.sqrt(window.span), window.count)
     if not grid.built_in:
-        return [{"size": int(round(size))} for size in sizes]
+        return [{"size": round(size)} for size in sizes]
     shapes = ladder(
         sizes,
         aspect=grid.model.aspect,
@@ -117,7 +117,7 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
     one = trainer.cost(spec)  # of one crop: FLOPs a frame do not depend on the batch
     if grid.built_in:
         crops = _crops(grid, corner, one)
-        peak = _six_digits(grid.train.peak_lr(one.params))
+        peak = _six_digits(grid.train.peak_lr.at_size(one.params, crops * grid.train.crop_seconds))
         spec = replace(spec, train={**train, "crops": crops, "peak_lr": peak})
         one = trainer.cost(spec)
     if corner.budget is not None:

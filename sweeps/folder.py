@@ -1,9 +1,9 @@
 """A sweep's folder: where everything lies, and what its files say.
 
-    sweep.json  plan.jsonl  stop
-    runs/<id>/spec.json  lease.json  checkpoint.pt  metrics.jsonl  attempts/<n>/{start,exit}.json
-    records/<id>.json
-    submissions/
+sweep.json  plan.jsonl  stop
+runs/<id>/spec.json  lease.json  checkpoint.pt  metrics.jsonl  attempts/<n>/{start,exit}.json
+records/<id>.json
+submissions/
 """
 
 from __future__ import annotations

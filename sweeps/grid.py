@@ -7,15 +7,15 @@ grid first, then among the installed packages.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scaling.errors import InputError
 from scaling.ladder import POSITION, log_spaced, parse_aspect
 from scaling.records import BUILT_IN_TRAINER
-from scaling.shape import FRONTENDS, Shape
+from scaling.shape import FRAMES_PER_SECOND, FRONTENDS, Shape
 from scaling.speech import OBJECTIVES
 from scaling.units import parse_count, parse_seconds
 from sweeps.yamlfile import (
@@ -32,6 +32,8 @@ from sweeps.yamlfile import (
     text,
     whole,
 )
+
+T = TypeVar("T")
 
 EXECUTORS = ("local", "slurm", "debug")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -50,8 +52,20 @@ class PowerRule:
         return self.value * (x / self.at) ** self.exponent
 
 
-PEAK_LR = PowerRule(value=5e-4, at=20e6, exponent=-0.33)
-"""Peak learning rate over N: the study's 5e-4 at 20 M, and the exponent of its table by size."""
+@dataclass(frozen=True, kw_only=True)
+class LearningRate(PowerRule):
+    """A peak learning rate over N, and over the root of the batch where `batch` names the one it holds at."""
+
+    batch: float | None = None
+    """Seconds of audio a step at which the rule holds; the rate does not follow the batch when not given."""
+
+    def at_size(self, params: float, batch: float) -> float:
+        """Return the rate of a size at a batch, by the square-root rule of Adam (arXiv 2205.10287)."""
+        return self(params) * (1.0 if self.batch is None else (batch / self.batch) ** 0.5)
+
+
+PEAK_LR = LearningRate(value=5e-4, at=20e6, exponent=-0.33, batch=155.6)
+"""The study's peak learning rate: 5e-4 at 20 M and 155.6 s a step, and the exponent of its table by size."""
 AUTO_BATCH = PowerRule(value=155.6, at=17_289.0, exponent=0.5)
 """Batch in seconds over hours of audio seen, for `batch: auto`: the study's 155.6 s at the 17,289 h that Slim
 saw, shrinking with the root of the data (critical batches grow about so: Zhang et al. 2024, arXiv 2410.21676)."""
@@ -100,7 +114,7 @@ class TrainSettings:
     batch: PowerRule
     """Seconds of audio a step over hours seen."""
     crop_seconds: float
-    peak_lr: PowerRule
+    peak_lr: LearningRate
     warmup: float
     schedule: str
     precision: str
@@ -169,20 +183,10 @@ def load_grid(path: Path) -> Grid:
     trainer = top.take("trainer", _trainer, BUILT_IN_TRAINER)
     built_in = trainer == BUILT_IN_TRAINER
     corpus = top.section("corpus")
-    tuned = top.take("tuned", mapping, None)
-    swept = {
-        "budgets": top.take("budgets", several(_budget), ()),
-        "data_hours": _data_hours(top.section("data")),
-        "steps": top.take("steps", several(whole), ()),
-    }
-    given = [key for key, values in swept.items() if values]
-    if len(given) != 1:
-        raise InputError(
-            "a grid says how long runs are in one way" if given else "nothing says how long runs are",
-            where=top.where(),
-            value=given or None,
-            remedy="give one of budgets: [1e18], data: {hours: [10]}, steps: [10000]",
-        )
+    tuned = top.take("tuned", lambda value, where: _tuned(value, where, path), None)
+    budgets = top.take("budgets", several(_budget), ())
+    data_hours = _data_hours(top.section("data"))
+    steps = top.take("steps", several(whole), ())
     grid = Grid(
         name=top.take("name", _name, path.stem),
         file=path,
@@ -201,9 +205,25 @@ def load_grid(path: Path) -> Grid:
         trainer_args=top.take("trainer_args", mapping, {}),
         cluster=_cluster(top.section("cluster")),
         cap=_cap(top.section("cap")),
-        **swept,
+        budgets=budgets,
+        data_hours=data_hours,
+        steps=steps,
     )
     top.done()
+    given = [key for key, values in (("budgets", budgets), ("data", data_hours), ("steps", steps)) if values]
+    if not given:
+        raise InputError(
+            "nothing says how long runs are",
+            where=top.where(),
+            remedy="give one of budgets: [1e18], data: {hours: [10]}, steps: [10000]",
+        )
+    if len(given) > 1:
+        raise InputError(
+            "how long runs are is said in several ways",
+            where=top.where(given[1]),
+            value=given,
+            remedy="keep one of budgets, data and steps",
+        )
     if built_in and grid.corpus is None:
         raise InputError(
             "no corpus",
@@ -219,11 +239,21 @@ def load_grid(path: Path) -> Grid:
     return grid
 
 
+def _tuned(value: Any, where: str, grid: Path) -> dict[str, Any]:
+    """Return the pilot's rules, written here or in a file beside the grid."""
+    if isinstance(value, str):
+        return dict(read_yaml(grid.parent / value).values)
+    return mapping(value, where)
+
+
 def _name(value: Any, where: str) -> str:
     name = text(value, where)
     if not NAME.fullmatch(name):
         raise InputError(
-            "a name becomes a folder", where=where, value=value, remedy="use letters, digits, dot, dash, underscore"
+            "a name becomes a folder",
+            where=where,
+            value=value,
+            remedy="use letters, digits, dot, dash, underscore",
         )
     return name
 
@@ -232,7 +262,10 @@ def _trainer(value: Any, where: str) -> str:
     name = text(value, where)
     if not re.fullmatch(r"[\w.]+:\w+", name):
         raise InputError(
-            "a trainer is named package.module:function", where=where, value=value, remedy="write my_module:train"
+            "a trainer is named package.module:function",
+            where=where,
+            value=value,
+            remedy="write my_module:train",
         )
     return name
 
@@ -260,7 +293,9 @@ def _budget(value: Any, where: str) -> float | ReferenceBudget:
         shape = Shape.from_dict(value.pop("of"))
     except KeyError as missing:
         raise InputError(
-            f"a reference run lacks {missing}", where=where, remedy="write {steps: 400000, of: {layers: 12, ...}}"
+            f"a reference run lacks {missing}",
+            where=where,
+            remedy="write {steps: 400000, of: {layers: 12, ...}}",
         ) from None
     if value:
         raise InputError("unknown key in a reference run", where=where, value=sorted(value)[0])
@@ -269,7 +304,9 @@ def _budget(value: Any, where: str) -> float | ReferenceBudget:
 
 def _model(section: Section | None, built_in: bool, top: Section) -> ModelGrid:
     if section is None:
-        raise InputError("model is missing", where=top.where(), remedy="add model: {sizes: {from: 8k, to: 1M, count: 6}}")
+        raise InputError(
+            "model is missing", where=top.where(), remedy="add model: {sizes: {from: 8k, to: 1M, count: 6}}"
+        )
     frontend = section.take("frontend", one_of(*FRONTENDS), "waveform")
     position = section.section("position")
     kernel, groups = POSITION[frontend]
@@ -307,7 +344,11 @@ def _groups(value: Any, where: str) -> int:
 
 def _shape(values: Mapping[str, Any], frontend: str, kernel: int, groups: int, where: str) -> dict[str, Any]:
     try:
-        defaults = {"frontend": frontend, "position_kernel": kernel, "position_groups": groups or values.get("width", 1)}
+        defaults = {
+            "frontend": frontend,
+            "position_kernel": kernel,
+            "position_groups": groups or values.get("width", 1),
+        }
         return Shape.from_dict({**defaults, **values}).to_dict()
     except InputError as error:
         raise InputError(f"{error.where}: {error.what}", where=where, value=error.value, remedy=error.remedy) from None
@@ -353,49 +394,59 @@ def _span(value: Any, where: str) -> float:
 
 def _rule(value: Any, where: str) -> PowerRule:
     """Return a constant, or {at, value, exponent}."""
+    return PowerRule(**_rule_keys(value, where, ("at", "value", "exponent")))
+
+
+def _learning_rate(value: Any, where: str) -> LearningRate:
+    """Return a constant, or {at, value, exponent, batch}."""
+    return LearningRate(**_rule_keys(value, where, ("at", "value", "exponent", "batch")))
+
+
+def _rule_keys(value: Any, where: str, keys: tuple[str, ...]) -> dict[str, float]:
     if not isinstance(value, dict):
-        return PowerRule(value=parse_count(value, where=where))
-    unknown = set(value) - {"at", "value", "exponent"}
-    if unknown or "value" not in value:
+        return {"value": parse_count(value, where=where)}
+    if set(value) - set(keys) or "value" not in value:
         raise InputError(
-            "a rule is a number or {at, value, exponent}",
+            f"a rule is a number or {{{', '.join(keys)}}}",
             where=where,
             value=value,
             remedy="write {at: 20M, value: 5e-4, exponent: -0.33}",
         )
-    return PowerRule(
-        value=parse_count(value["value"], where=where),
-        at=parse_count(value.get("at", 1), where=where),
-        exponent=real(value.get("exponent", 0), where),
-    )
+    parsed = {key: parse_count(value[key], where=where) for key in value if key != "exponent"}
+    return {**parsed, "exponent": real(value.get("exponent", 0), where)}
 
 
 def _batch(value: Any, where: str) -> PowerRule:
     return AUTO_BATCH if value == "auto" else _rule(value, where)
 
 
+def _either(section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any], default: T) -> T:
+    """Return a rule from the grid or from what the pilot tuned, refusing both."""
+    written = section.take(key, parse, None)
+    if key not in tuned:
+        return default if written is None else written
+    if written is not None:
+        raise InputError(
+            f"{key} is given here and by tuned",
+            where=section.where(key),
+            remedy="keep one: the pilot's value under tuned, or yours under train without tuned",
+        )
+    return parse(tuned[key], f"{section.file}: tuned.{key}")
+
+
 def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
     section = top.section("train") or Section({}, {}, top.file, "train.")
-    rules: dict[str, PowerRule] = {"batch": AUTO_BATCH, "peak_lr": PEAK_LR}
-    for key in rules:
-        written = section.take(key, _batch if key == "batch" else _rule, None)
-        if tuned and key in tuned:
-            if written is not None:
-                raise InputError(
-                    f"{key} is given here and by tuned",
-                    where=section.where(key),
-                    remedy="keep one: the pilot's value under tuned, or yours under train without tuned",
-                )
-            written = _rule(tuned[key], top.where("tuned"))
-        rules[key] = written or rules[key]
     crop = section.take("crop_seconds", number, 4.0)
-    if round(crop * 50) != crop * 50:
+    if round(crop * FRAMES_PER_SECOND) != crop * FRAMES_PER_SECOND:
         raise InputError(
-            "not a whole number of frames of 20 ms", where=section.where("crop_seconds"), value=crop,
-            remedy=f"write {round(crop * 50) / 50 or 0.02}",
-        )  # fmt: skip
+            "not a whole number of frames of 20 ms",
+            where=section.where("crop_seconds"),
+            value=crop,
+            remedy=f"write {max(1, round(crop * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND:g}",
+        )
     settings = TrainSettings(
-        **rules,
+        batch=_either(section, "batch", _batch, tuned or {}, AUTO_BATCH),
+        peak_lr=_either(section, "peak_lr", _learning_rate, tuned or {}, PEAK_LR),
         crop_seconds=crop,
         warmup=section.take("warmup", share, 0.08),
         schedule=section.take("schedule", one_of("wsd", "linear", "cosine"), "wsd"),

@@ -88,13 +88,22 @@ def is_live(path: Path, holder: dict[str, Any] | None = None) -> bool:
         return False
     if holder["host"] != socket.gethostname():
         return True
+    return _runs(holder["pid"])
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine exists and is not a zombie."""
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # no /proc here, or it has just gone
+        return True
+    return state != "Z"
 
 
 def _remove_dead(path: Path, holder: dict[str, Any]) -> bool:

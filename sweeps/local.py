@@ -32,18 +32,16 @@ def start_queue(folder: SweepFolder) -> None:
     if is_live(folder.queue_lease):
         return
     folder.submissions.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with (folder.submissions / "queue.log").open("ab") as log:
-        process = subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-m", "sweeps.local", str(folder.path.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=environment,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            check=True,
         )
-    while process.poll() is None and not is_live(folder.queue_lease):
-        time.sleep(0.05)
 
 
 def visible_gpus() -> list[int]:
@@ -130,9 +128,20 @@ class Queue:
 
 
 def main() -> None:
-    """Work the queue of the sweep named on the command line."""
+    """Take the lease of the queue named on the command line and work it in a process that nobody waits for.
+
+    The lease is taken by the process that works, and this one returns when it is: so who calls knows that the queue
+    is alive. A second queue finds the lease taken and leaves.
+    """
     folder = SweepFolder(Path(sys.argv[1]))
+    read, write = os.pipe()
+    if os.fork():
+        os.close(write)
+        os.read(read, 1)  # until the lease is taken, or the other process is gone
+        return
+    os.close(read)
     lease = acquire(folder.queue_lease)
+    os.close(write)
     if lease is None:
         return
     try:

@@ -146,9 +146,7 @@ def make_plan(grid: Grid) -> Plan:
     where = {"trainer": str(grid.file.resolve().parent)}
     if grid.corpus:
         where["corpus"] = str(grid.corpus.resolve())
-    points = []
-    for corner in corners(grid, unique_hours):
-        points.append(_point(grid, corner, trainer, corpus_hash, where))
+    points = [_point(grid, corner, trainer, corpus_hash, where) for corner in corners(grid, unique_hours)]
     _refuse_repeats(grid, points)
     censored = _censored(points)
     warnings += _warnings(grid, points, censored)
@@ -236,7 +234,13 @@ def _censored(points: list[Point]) -> list[dict[str, Any]]:
             key = (point.spec.objective, point.spec.corpus.get("unique_hours"), point.spec.budget)
             dropped[key].add(point.cost.params)
     return [
-        {"objective": objective, "unique_hours": unique, "budget": budget, "side": "left", "sizes": sorted(sizes)}
+        {
+            "objective": objective,
+            "unique_hours": unique,
+            "budget": budget,
+            "side": "left",
+            "sizes": sorted(sizes),
+        }
         for (objective, unique, budget), sizes in dropped.items()
     ]
 
@@ -290,14 +294,20 @@ def _warnings(grid: Grid, points: list[Point], censored: list[dict[str, Any]]) -
         worst = max(off, key=lambda point: abs(point.flops_off or 0))
         warn("flops-off", f"{len(off)} points miss their budget by up to {worst.flops_off:+.1%}: few updates")
     if grid.budgets:
-        sizes = defaultdict(set)
+        by_budget: dict[float | None, set[str]] = defaultdict(set)
         for point in runs:
-            sizes[point.spec.budget].add(point.cost.params if point.cost else None)
-        few = [budget for budget, found_sizes in sizes.items() if len(found_sizes) < MIN_SIZES]
+            by_budget[point.spec.budget].add(str(point.spec.model))
+        few = [budget for budget, models in by_budget.items() if len(models) < MIN_SIZES]
         if few:
             listing = ", ".join(format_flops(budget or 0) for budget in few)
-            warn("few-sizes", f"fewer than {MIN_SIZES} sizes at {listing}: a parabola has nothing left to check it")
+            warn(
+                "few-sizes",
+                f"fewer than {MIN_SIZES} sizes at {listing}: a parabola has nothing left to check it",
+            )
     unique = [point.hours for point in runs if point.hours]
     if unique and not grid.unique_hours:
-        warn("unique-hours", f"unique_hours is not given: all of the corpus is used, up to {format_hours(max(unique))} seen")
+        warn(
+            "unique-hours",
+            f"unique_hours is not given: all of the corpus is used, up to {format_hours(max(unique))} seen",
+        )
     return found

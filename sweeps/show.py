@@ -11,11 +11,30 @@ from sweeps.plan import Plan, Point
 
 def format_plan(plan: Plan) -> str:
     """Return the plan as a table of budget and size, seeds folded together, then totals and warnings."""
-    header = ["budget", "N", "shape", "seeds", "updates", "batch", "audio", "epochs", "lr", "flops off", "time", "verdict"]
+    header = [
+        "budget",
+        "N",
+        "shape",
+        "seeds",
+        "updates",
+        "batch",
+        "audio",
+        "epochs",
+        "lr",
+        "flops off",
+        "time",
+        "verdict",
+    ]
     groups: dict[tuple[str, ...], list[Point]] = defaultdict(list)
     for point in plan.points:
         spec = point.spec
-        key = (spec.objective, str(spec.corpus.get("unique_hours")), str(spec.budget), str(dict(spec.model)), str(spec.updates))
+        key = (
+            spec.objective,
+            str(spec.corpus.get("unique_hours")),
+            str(spec.budget),
+            str(dict(spec.model)),
+            str(spec.updates),
+        )
         groups[key].append(point)
     rows = [_row(points) for points in groups.values()]
     several = len({key[:2] for key in groups}) > 1
@@ -23,7 +42,9 @@ def format_plan(plan: Plan) -> str:
     if several:
         for group in dict.fromkeys(key[:2] for key in groups):
             lines.append(f"\n{group[0]}, {group[1]} h of distinct audio")
-            lines.append(format_table(header, [r for r, key in zip(rows, groups, strict=True) if key[:2] == group], left=(2, 11)))
+            lines.append(
+                format_table(header, [r for r, key in zip(rows, groups, strict=True) if key[:2] == group], left=(2, 11))
+            )
     else:
         lines.append(format_table(header, rows, left=(2, 11)))
     return "\n".join([*lines, format_totals(plan), *format_warnings(plan)])
@@ -60,7 +81,9 @@ def _row(points: list[Point]) -> list[str]:
         f"{model['layers']}x{model['width']}" if "layers" in model and "width" in model else _short(model),
         str(len(points)),
         f"{spec.updates:,}",
-        f"{cost.frames_per_step / 50:.3g} s" if cost and spec.corpus else (f"{cost.frames_per_step:g}" if cost else "-"),
+        f"{cost.frames_per_step / 50:.3g} s"
+        if cost and spec.corpus
+        else (f"{cost.frames_per_step:g}" if cost else "-"),
         format_hours(point.hours) if point.hours else "-",
         f"{point.epochs:.2g}" if point.epochs else "-",
         f"{spec.train['peak_lr']:.2g}" if "peak_lr" in spec.train else "-",

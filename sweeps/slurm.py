@@ -42,7 +42,10 @@ def submit_arrays(plan: Plan, folder: SweepFolder, ids: list[str]) -> None:
 
     if shutil.which("sbatch") is None:
         raise InputError(
-            "no sbatch on this machine", where="executor", value="slurm", remedy="use --executor local, or a login node"
+            "no sbatch on this machine",
+            where="executor",
+            value="slurm",
+            remedy="use --executor local, or a login node",
         )
     alive = set(jobs_of(folder).values()) & queued_jobs()
     waiting = {run_id for run_id, job in jobs_of(folder).items() if job in alive}
@@ -90,7 +93,7 @@ def parameters(settings: Mapping[str, Any], resources: Mapping[str, Any]) -> dic
     for key in settings:
         if key not in SETTINGS:
             raise InputError("unknown key", where=f"cluster.slurm.{key}", remedy=did_you_mean(key, SETTINGS))
-    named = {SETTINGS[key]: value for key, value in settings.items() if SETTINGS[key]}
+    named = {name: settings[key] for key, name in SETTINGS.items() if name is not None and key in settings}
     cpus = int(resources.get("cpus", 1))
     chosen: dict[str, Any] = {
         "timeout_min": int(parse_seconds(settings.get("timeout", DEFAULT_TIMEOUT)) // 60) or 1,

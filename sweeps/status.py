@@ -187,5 +187,3 @@ def to_json(folder: SweepFolder, runs: list[RunStatus]) -> dict[str, Any]:
             for run in runs
         ],
     }
-
-

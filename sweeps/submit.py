@@ -11,7 +11,7 @@ from scaling.errors import InputError
 from scaling.files import read_json, write_bytes, write_json, write_json_lines
 from scaling.units import format_flops
 from sweeps.folder import SweepFolder
-from sweeps.plan import Plan
+from sweeps.plan import Plan, Point
 
 SCHEMA = 1
 
@@ -86,7 +86,11 @@ def check(plan: Plan) -> None:
     if not plan.runs:
         raise InputError("nothing to run: every point is dropped", where=file, remedy="`scaling-sweep plan` says why")
     totals = plan.totals
-    spent = {"flops": totals["flops"], "device_hours": totals["device_hours"], "gpu_hours": totals["device_hours"]}
+    spent = {
+        "flops": totals["flops"],
+        "device_hours": totals["device_hours"],
+        "gpu_hours": totals["device_hours"],
+    }
     for key, cap in plan.grid.cap.items():
         if spent[key] is None:
             raise InputError(
@@ -150,12 +154,10 @@ def _same_science(spec_file: Path, science: dict[str, Any]) -> None:
         )
 
 
-def _distinct_preparations(plan: Plan) -> list[Any]:
+def _distinct_preparations(plan: Plan) -> list[Point]:
     """Return one point for each kind of features and targets."""
-    kinds = {}
+    kinds: dict[Any, Point] = {}
     for point in plan.runs:
         key = (point.spec.model.get("frontend"), str(point.spec.targets), point.spec.objective)
         kinds.setdefault(key, point)
     return list(kinds.values())
-
-

@@ -52,7 +52,12 @@ def step_key(spec: RunSpec) -> str:
             "train": train,
             "args": spec.trainer_args,
             "threads": spec.threads,
-            "machine": [platform.node(), platform.machine(), os.cpu_count(), os.environ.get("CUDA_VISIBLE_DEVICES")],
+            "machine": [
+                platform.node(),
+                platform.machine(),
+                os.cpu_count(),
+                os.environ.get("CUDA_VISIBLE_DEVICES"),
+            ],
             "torch": _torch_version(),
         }
     )

@@ -48,7 +48,10 @@ def load_trainer(name: str, folder: Path | str | None = None) -> Trainer:
     train = getattr(module, function, None)
     if not callable(train):
         raise InputError(
-            f"{module_name} has no function {function}", where="trainer", value=name, remedy="name package.module:function"
+            f"{module_name} has no function {function}",
+            where="trainer",
+            value=name,
+            remedy="name package.module:function",
         )
     optional = {key: getattr(module, key, None) for key in ("cost", "prepare", "measure")}
     return Trainer(name=name, train=train, **optional)

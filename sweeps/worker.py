@@ -95,7 +95,9 @@ def run_one(sweep: str, run_id: str, *, listen: bool = True) -> str:
 def _check(record: Any, run_id: str) -> None:
     """Refuse what is not the record of this run."""
     if not isinstance(record, RunRecord):
-        message = f"a trainer returns a scaling.RunRecord, or None when it was stopped; this one returned {type(record)}"
+        message = (
+            f"a trainer returns a scaling.RunRecord, or None when it was stopped; this one returned {type(record)}"
+        )
         raise TypeError(message)
     if record.id != run_id:
         message = f"the trainer returned the record of another run: {record.id} instead of {run_id}"

@@ -67,7 +67,16 @@ def isoflop_data(fit: Fit, runs: pd.DataFrame) -> pd.DataFrame:
             rows.append({"kind": "run", "budget": p.budget, "N": run["N"], "loss": run["loss"], "row": run["row"]})
     for i in fit.isoflop.bracketed:
         p, N = fit.isoflop.parabolas[i], _size_interval(fit, i)
-        rows.append({"kind": "minimum", "budget": p.budget, "N": N.value, "loss": p.loss, "low": N.low, "high": N.high})
+        rows.append(
+            {
+                "kind": "minimum",
+                "budget": p.budget,
+                "N": N.value,
+                "loss": p.loss,
+                "low": N.low,
+                "high": N.high,
+            }
+        )
     for p in fit.isoflop.parabolas:
         if p.status != "too-few":
             x = _curve(p)

@@ -18,7 +18,7 @@ from scaling.files import write_bytes
 WIDTH, HEIGHT = 5.5, 3.4
 """Inches: the text width of NeurIPS and ICLR."""
 DPI = 200
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "serif",
     "font.serif": ["Times New Roman", "Times", "STIXGeneral"],
     "mathtext.fontset": "stix",

@@ -11,6 +11,7 @@ from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
 from scaling.shape import Shape
 
+# no module of this package may be named train, cost, prepare or measure: importing it would hide the function
 OBJECTIVES = ("hubert",)
 
 __all__ = ["OBJECTIVES", "cost", "head_of", "masked_of", "measure", "prepare", "train"]
@@ -18,7 +19,7 @@ __all__ = ["OBJECTIVES", "cost", "head_of", "masked_of", "measure", "prepare", "
 
 def train(spec: RunSpec, run: RunFolder) -> RunRecord | None:
     """Train one encoder and return its record, or None when it was told to stop (it has saved then)."""
-    from scaling.speech.train import train as train_speech
+    from scaling.speech.training import train as train_speech
 
     return train_speech(spec, run)
 
@@ -58,13 +59,13 @@ def masked_of(spec: RunSpec) -> int:
 
 def prepare(spec: RunSpec) -> None:
     """Make the features and labels that a run needs and that all runs of its corpus share."""
-    from scaling.speech.train import prepare as prepare_speech
+    from scaling.speech.training import prepare as prepare_speech
 
     prepare_speech(spec)
 
 
 def measure(spec: RunSpec) -> float:
     """Return seconds a step of a run on this device, measured on random input."""
-    from scaling.speech.measure import seconds_per_step
+    from scaling.speech.stopwatch import seconds_per_step
 
     return seconds_per_step(spec)

@@ -23,6 +23,7 @@ from scaling.speech.corpus.store import Corpus, utterance_frames
 
 T = TypeVar("T")
 
+
 class Frames:
     """Where the frames of each utterance stand in an array over the whole corpus."""
 

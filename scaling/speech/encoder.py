@@ -45,7 +45,11 @@ class Encoder(nn.Module):
         )
 
     def forward(
-        self, inputs: torch.Tensor, *, mask: torch.Tensor | None = None, mask_vector: torch.Tensor | None = None
+        self,
+        inputs: torch.Tensor,
+        *,
+        mask: torch.Tensor | None = None,
+        mask_vector: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the last layer's output, the masked frames replaced before the position convolution."""
         x = inputs

@@ -142,9 +142,7 @@ def _make_shards(folder: Path, recipe: Recipe, workers: int) -> dict[str, int]:
     return made
 
 
-def _in_order(
-    pool: ProcessPoolExecutor, folder: Path, recipe: Recipe, split: str, ahead: int
-) -> Iterator[float]:
+def _in_order(pool: ProcessPoolExecutor, folder: Path, recipe: Recipe, split: str, ahead: int) -> Iterator[float]:
     """Yield the hours of each shard of a split in order, making up to `ahead` shards beside each other."""
     limit = None if recipe.inputs is None else len(recipe.inputs[split])
     pending: dict[Future[float], int] = {}
@@ -183,7 +181,13 @@ def _make_shard(
         shard = make(settings, split, number, given)
         data = b"".join(u.samples.astype("<i2").tobytes() for u in shard.utterances)
         rows = [
-            {"samples": len(u.samples), "speaker": u.speaker, "text": u.text, "phones": u.phones, "source": u.source}
+            {
+                "samples": len(u.samples),
+                "speaker": u.speaker,
+                "text": u.text,
+                "phones": u.phones,
+                "source": u.source,
+            }
             for u in shard.utterances
         ]
         write_bytes(path, data)

@@ -73,7 +73,10 @@ def _plain_folder(source: str) -> dict[str, list[tuple[str, str]]]:
     root = Path(source)
     if not root.is_dir():
         raise InputError(
-            "no such folder", where="corpus import --from", value=source, remedy="name a folder of wav or flac files"
+            "no such folder",
+            where="corpus import --from",
+            value=source,
+            remedy="name a folder of wav or flac files",
         )
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if len(files) < 2:

@@ -30,7 +30,14 @@ MANIFEST = "corpus.json"
 TABLE = "utterances.npy"
 SPEAKERS = "speakers.json"
 ROW = np.dtype(
-    [("shard", "<u4"), ("start", "<i8"), ("samples", "<i8"), ("speaker", "<u4"), ("held_out", "?"), ("rank", "<u4")]
+    [
+        ("shard", "<u4"),
+        ("start", "<i8"),
+        ("samples", "<i8"),
+        ("speaker", "<u4"),
+        ("held_out", "?"),
+        ("rank", "<u4"),
+    ]
 )
 
 
@@ -55,7 +62,12 @@ def file_sha256(path: Path) -> str:
 def manifest_hash(shards: list[dict[str, Any]], table_sha256: str) -> str:
     """Return the corpus's identity: a hash of its samples and its table, whatever made them and when."""
     return content_hash(
-        {"schema": SCHEMA, "rate": SAMPLE_RATE, "shards": [s["sha256"] for s in shards], "table": table_sha256}
+        {
+            "schema": SCHEMA,
+            "rate": SAMPLE_RATE,
+            "shards": [s["sha256"] for s in shards],
+            "table": table_sha256,
+        }
     )
 
 
@@ -155,9 +167,7 @@ class Corpus:
 
     @cached_property
     def _shards(self) -> list[np.ndarray]:
-        return [
-            np.memmap(self._shard_path(shard["name"]), dtype="<i2", mode="r") for shard in self.manifest["shards"]
-        ]
+        return [np.memmap(self._shard_path(shard["name"]), dtype="<i2", mode="r") for shard in self.manifest["shards"]]
 
     def _shard_path(self, name: str) -> Path:
         return self.path / "shards" / f"{name}.i16"

@@ -59,7 +59,13 @@ def synthesise(folder: Path, *, hours: float, seed: int = 0, workers: int | None
         )
     held_out = min(max(HELD_OUT_SHARE * hours, HELD_OUT_MIN), HELD_OUT_MAX)
     recipe = Recipe(
-        settings={"kind": "synthetic", "synthesiser": _synthesiser(), "hours": hours, "seed": seed, "text": 1},
+        settings={
+            "kind": "synthetic",
+            "synthesiser": _synthesiser(),
+            "hours": hours,
+            "seed": seed,
+            "text": 1,
+        },
         make=make_shard,
         hours={"train": hours, "held_out": held_out},
         distinct_text=True,
@@ -80,7 +86,7 @@ def voice_of(rng: random.Random, *, held_out: bool) -> dict[str, Any]:
     }
 
 
-def make_shard(settings: dict[str, Any], split: str, number: int, _: None) -> Shard:
+def make_shard(settings: dict[str, Any], split: str, number: int, given: None) -> Shard:
     """Return one shard of the corpus; it depends on the seed, the split and the number alone."""
     from scaling.speech.corpus.text import utterance
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -131,20 +132,25 @@ def train(spec: RunSpec, run: RunFolder) -> RunRecord | None:
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     result = None if reason else evaluate(model, crops, targets, spec, device)
-    if result is None or not math.isfinite(result["loss"]):
+    if result is None or not math.isfinite(result.loss):
         reason = reason or "the validation loss is not finite"
         return RunRecord.of(spec, cost, loss=None, reason=reason, **common)
-    record = RunRecord.of(spec, cost, loss=result.pop("loss"), loss_se=result.pop("loss_se"), **common)
-    made = targets.fit_flops + targets.flops_per_frame * min(record.frames, float(Frames(corpus).total))
-    return RunRecord.from_dict({**record.to_dict(), "flops_total": record.flops + made, "metrics": result})
+    labelled = min(step * cost.frames_per_step, float(Frames(corpus).total))
+    return RunRecord.of(
+        spec,
+        cost,
+        loss=result.loss,
+        loss_se=result.standard_error,
+        metrics=result.metrics,
+        flops_total=step * cost.flops_per_step + targets.fit_flops + targets.flops_per_frame * labelled,
+        **common,
+    )
 
 
 class Stepper:
     """One optimiser step: forward, backward, clip, update."""
 
-    def __init__(
-        self, model: Model, optimiser: torch.optim.Optimizer, spec: RunSpec, device: torch.device
-    ) -> None:
+    def __init__(self, model: Model, optimiser: torch.optim.Optimizer, spec: RunSpec, device: torch.device) -> None:
         """Keep what a step needs."""
         self.model, self.optimiser, self.spec, self.device = model, optimiser, spec, device
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -152,16 +158,12 @@ class Stepper:
     def step(self, batch: Batch, labels: torch.Tensor, step: int) -> float:
         """Return the mean loss of a step; the weights stay as they are when it is not finite."""
         settings = self.spec.train
-        rate = settings["peak_lr"] * learning_rate(
-            settings["schedule"], step, self.spec.updates, settings["warmup"]
-        )
+        rate = settings["peak_lr"] * learning_rate(settings["schedule"], step, self.spec.updates, settings["warmup"])
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
         with autocast(settings["precision"], self.device):
-            losses = self.model(
-                batch.inputs.to(self.device), batch.mask.to(self.device), labels.to(self.device)
-            )
+            losses = self.model(batch.inputs.to(self.device), batch.mask.to(self.device), labels.to(self.device))
         loss = losses.mean()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings["clip"])
@@ -177,7 +179,10 @@ def make_optimiser(model: Model, spec: RunSpec) -> torch.optim.Optimizer:
     """Return AdamW with decay on matrices and kernels only."""
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": spec.train["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": spec.train["weight_decay"]},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=spec.train["peak_lr"], betas=BETAS, eps=EPSILON, fused=True)
 
 
@@ -199,11 +204,20 @@ def open_crops(spec: RunSpec, corpus: Corpus) -> Crops:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a model does on the fixed clips."""
+
+    loss: float
+    standard_error: float | None
+    """Clustered by speaker; None with one speaker."""
+    metrics: dict[str, float]
+    """accuracy at masked frames; constant_loss of the best constant predictor; clips."""
+
+
 @torch.inference_mode()
-def evaluate(
-    model: Model, crops: Crops, targets: Targets, spec: RunSpec, device: torch.device
-) -> dict[str, float | None]:
-    """Return loss, its standard error clustered by speaker, accuracy, and what a constant predictor loses.
+def evaluate(model: Model, crops: Crops, targets: Targets, spec: RunSpec, device: torch.device) -> Evaluation:
+    """Return loss and accuracy on the fixed clips with their fixed masks.
 
     The standard error is that of a mean over clusters of unequal size:
     sqrt(G / (G - 1) sum_g (sum_{i in g} (loss_i - loss))^2) / n, for G speakers and n clips.
@@ -230,13 +244,15 @@ def evaluate(
     sums = np.array([(clips[by == g] - mean).sum() for g in groups])
     many = len(groups)
     error = float(np.sqrt(many / (many - 1) * (sums**2).sum()) / len(clips)) if many > 1 else None
-    return {
-        "loss": mean,
-        "loss_se": error,
-        "accuracy": float(np.concatenate(hits).mean()),
-        "constant_loss": float(np.concatenate(constant).mean()),
-        "clips": float(len(clips)),
-    }
+    return Evaluation(
+        loss=mean,
+        standard_error=error,
+        metrics={
+            "accuracy": float(np.concatenate(hits).mean()),
+            "constant_loss": float(np.concatenate(constant).mean()),
+            "clips": float(len(clips)),
+        },
+    )
 
 
 def eval_id(spec: RunSpec, corpus: Corpus, targets: Targets) -> str:

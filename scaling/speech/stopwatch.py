@@ -13,7 +13,7 @@ from scaling.shape import LOGMEL_FEATURES, Shape
 from scaling.speech import head_of, masked_of
 from scaling.speech.data import Batch
 from scaling.speech.masking import span_mask
-from scaling.speech.train import Model, Stepper, make_optimiser
+from scaling.speech.training import Model, Stepper, make_optimiser
 
 WARM_UP = 3
 STEPS = 10

@@ -1,0 +1,33 @@
+"""Grids to start from, shipped inside the package: `scaling-sweep init NAME`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from scaling.errors import InputError
+from scaling.files import write_bytes
+
+TEMPLATES = {"quickstart": ("quickstart.yaml",), "own-trainer": ("own_trainer.yaml", "own_trainer.py")}
+"""Name -> its files under examples/ (a link to it lies in this package), the first of them the grid."""
+
+
+def write_template(name: str, output: Path | None = None) -> list[Path]:
+    """Write the files of a template beside each other and return them.
+
+    Args:
+        name: The template.
+        output: Where the grid goes; the current folder under its own name when not given.
+
+    Raises:
+        InputError: When a file is there already.
+    """
+    grid, *others = TEMPLATES[name]
+    target = output or Path(grid)
+    files = [(grid, target), *((other, target.parent / other) for other in others)]
+    for _, path in files:
+        if path.exists():
+            raise InputError("a file is there already", where=path, remedy="move it away, or name another with -o")
+    for source, path in files:
+        write_bytes(path, (resources.files("sweeps") / "examples" / source).read_bytes())
+    return [path for _, path in files]
