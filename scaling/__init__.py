@@ -6,10 +6,10 @@ folder. What needs torch lives in `scaling.speech`.
 
 from scaling.cost import Cost, forward_flops, params_by_part, step_flops, updates_for
 from scaling.errors import InputError, WorkError
-from scaling.ladder import ladder
 from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
 from scaling.shape import Shape
+from scaling.sizes import ladder
 
 __version__ = "0.1.0"
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from scaling import InputError, ladder
 from scaling.cost import params_by_part, params_kept
-from scaling.ladder import SIZE_TOLERANCE, log_spaced, parse_aspect, shape_for
+from scaling.sizes import SIZE_TOLERANCE, log_spaced, parse_aspect, shape_for
 
 
 def test_slim_at_twenty_million_is_the_studys_slim():
