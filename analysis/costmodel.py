@@ -21,6 +21,9 @@ from scipy.interpolate import PchipInterpolator
 
 from analysis.table import RunTable
 
+SAME_SIZE = 0.02
+"""Distance in log N within which sizes share a knot."""
+
 
 @dataclass(frozen=True)
 class CostModel:
@@ -34,13 +37,19 @@ class CostModel:
 
     @classmethod
     def of(cls, table: RunTable) -> CostModel:
-        """Return the cost model of a table: the median C / D of every size, or k N."""
+        """Return the cost model of a table: the median C / D of every size, or k N.
+
+        Sizes within 2 % of each other are one knot: a jump between two shapes of nearly one size is no slope.
+        """
         if table.cost == "assumed":
             ends = np.log(np.array([table.runs["N"].min(), 2 * table.runs["N"].max()]))
             return cls(ends, ends + np.log(table.flops_per_param_token), "assumed")
-        ratio = table.runs["C"] / table.runs["D"]
-        medians = ratio.groupby(table.runs["N"]).median().sort_index()
-        return cls(np.log(medians.index.to_numpy()), np.log(medians.to_numpy()), "recorded")
+        log_n = np.log(table.runs["N"].to_numpy())
+        log_k = np.log(table.runs["C"].to_numpy() / table.runs["D"].to_numpy())
+        order = np.argsort(log_n, kind="stable")
+        breaks = np.flatnonzero(np.diff(log_n[order]) > SAME_SIZE) + 1
+        knots = np.array([(log_n[rows].mean(), np.median(log_k[rows])) for rows in np.split(order, breaks)])
+        return cls(knots[:, 0], knots[:, 1], "recorded")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CostModel:

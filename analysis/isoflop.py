@@ -29,8 +29,8 @@ from analysis.table import RunTable
 BUDGET_TOLERANCE = 0.1
 """Runs whose log C lies within this of its neighbours' are one budget, where the table names none."""
 MIN_SIZES = 3
-FLAT_P = 0.05
-"""A curvature that is not above zero at this one-sided level is flat."""
+FLAT_P = 0.025
+"""A curvature that is not above zero at this one-sided level is flat: the 95 % interval of N* has no bound then."""
 STATUSES = ("bracketed", "edge", "flat", "too-few")
 
 

@@ -226,7 +226,7 @@ def _wait(folder: Any) -> int:
     print(format_status(folder, runs))
     for run in left:
         if run.error:
-            print(f"{run.id} {run.state}: {run.error}", file=sys.stderr)
+            print(f"{run.id} {run.state}: {run.error}\n  traceback in {run.attempt}/exit.json", file=sys.stderr)
     if left:
         print(f"{len(left)} runs are unfinished; submit the grid again and they go on from their checkpoints")
         return 130 if interrupted else 1

@@ -9,9 +9,9 @@ from typing import Any
 
 from scaling.cost import Cost, Head, masked_frames, step_flops, updates_for
 from scaling.errors import InputError
-from scaling.ladder import ladder, log_spaced
 from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE
+from scaling.sizes import ladder, log_spaced
 from sweeps.grid import Grid, ReferenceBudget
 from sweeps.trainers import Trainer
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scaling.errors import InputError
-from scaling.ladder import POSITION, log_spaced, parse_aspect
 from scaling.records import BUILT_IN_TRAINER
 from scaling.shape import FRAMES_PER_SECOND, FRONTENDS, Shape
+from scaling.sizes import POSITION, log_spaced, parse_aspect
 from scaling.speech import OBJECTIVES
 from scaling.units import parse_count, parse_seconds
 from sweeps.yamlfile import (

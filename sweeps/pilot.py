@@ -8,9 +8,9 @@ a size share one parabola over u = log(lr / sqrt(batch)), with a constant of its
 
     loss = c_batch + p u + q u^2,    u* = -p / (2 q)
 
-Of batches whose best loss is within 0.5 % of the lowest, about the noise of a seed, the largest is taken: it is the
-fastest. Two sizes give the power law of the rate over N; the batch is known to a factor of two only, which tells no
-exponent, so the grid's batch rule keeps its own and is scaled.
+A batch is as good as the best when its own best loss is within 0.5 % of the lowest; the largest such batch is the
+fastest. Two sizes give the power law of the rate over N. The batch is known to a factor of two only, which tells no
+exponent, so the grid's batch rule keeps its own and is scaled, as far up as both sizes allow.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _rules(grid: Grid, best: Sequence[Best], trials: Sequence[Sequence[Trial]], 
     """Return the tuned block: the rules, and what they rest on."""
     small, large = best
     batch = grid.train.batch
-    scale = math.sqrt(math.prod(b.batch / batch(b.hours) for b in best))
+    scale = min(b.batch / batch(b.hours) for b in best)
     reference = math.sqrt(small.batch * large.batch)
     unit = [b.rate * math.sqrt(reference / b.batch) for b in best]
     exponent = min(0.0, math.log(unit[1] / unit[0]) / math.log(large.params / small.params))

@@ -14,6 +14,7 @@ from scaling.files import read_json, write_json
 from scaling.units import format_count, parse_seconds
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
+from sweeps.worker import RequeuedRun
 
 SETTINGS = {
     "partition": "slurm_partition",
@@ -59,11 +60,9 @@ def submit_arrays(plan: Plan, folder: SweepFolder, ids: list[str]) -> None:
         write_json(intent / "intent.json", {"runs": run_ids, "resources": dict(shape)})
         executor = submitit.AutoExecutor(folder=intent / "%j", cluster="slurm")
         executor.update_parameters(name=intent.name, **parameters(plan.grid.cluster.slurm, dict(shape)))
-        from sweeps.worker import run_one
-
         path = str(folder.path.resolve())
         try:
-            jobs = executor.map_array(run_one, [path] * len(run_ids), run_ids)
+            jobs = executor.map_array(RequeuedRun(), [path] * len(run_ids), run_ids)
         except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError, RuntimeError) as error:
             message = f"sbatch refused: {error}"
             raise WorkError(message) from error

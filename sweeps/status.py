@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scaling.errors import InputError, WorkError
@@ -35,6 +36,8 @@ class RunStatus:
     left: float | None
     """Expected seconds to its end, while it runs."""
     error: str = ""
+    attempt: Path | None = None
+    """Folder of its last attempt, where it is not done."""
 
 
 def sweep_status(folder: SweepFolder) -> list[RunStatus]:
@@ -102,6 +105,7 @@ def _run_status(
         seconds=None,
         left=left,
         error=error,
+        attempt=attempt[0] if attempt else None,
     )
 
 

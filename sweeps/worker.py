@@ -85,11 +85,28 @@ def run_one(sweep: str, run_id: str, *, listen: bool = True) -> str:
             outcome = record.status
         _exit(attempt, outcome)
         return outcome
+    except (KeyboardInterrupt, SystemExit) as error:  # submitit leaves so when SLURM preempts a job
+        _exit(attempt, "stopped", error=f"{type(error).__name__}: {error}")
+        raise
     except BaseException as error:
         _exit(attempt, "failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise
     finally:
         lease.release()
+
+
+class RequeuedRun:
+    """`run_one` for SLURM: submitit puts a job back into the queue that is preempted or reaches its time limit."""
+
+    def __call__(self, sweep: str, run_id: str) -> str:
+        """Do one run of a sweep."""
+        return run_one(sweep, run_id)
+
+    def checkpoint(self, sweep: str, run_id: str) -> Any:
+        """Return what the requeued job does: the same again, from the last checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, sweep, run_id)
 
 
 def _check(record: Any, run_id: str) -> None:
