@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-slow check clean
+.PHONY: help venv demo test test-slow test-slurm check clean
 
 help:
 	@echo "make venv       a .venv with the package, editable, and everything the tests need"
 	@echo "make demo       a corpus, a sweep and a fit: a compute-optimal model size in ten minutes"
 	@echo "make test       the fast tests"
-	@echo "make test-slow  the slow tests: interrupted sweeps, interval coverage, wheel"
+	@echo "make test-slow  the slow tests: coverage of the law's intervals, the wheel in an empty environment"
+	@echo "make test-slurm the SLURM tests, on a real cluster of this machine (installs SLURM through apt, as root)"
 	@echo "make check      lint and types"
 
 venv: $(READY)
@@ -26,10 +27,15 @@ demo: $(READY)
 	$(BIN)/scaling-fit results/quickstart --out fits/quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(READY)
+	tests/slurm/cluster.sh fresh
+	eval "$$(tests/slurm/cluster.sh env)" && $(BIN)/python -m pytest -m slurm; \
+	    code=$$?; tests/slurm/cluster.sh wipe; exit $$code
 
 check: $(READY)
 	$(BIN)/ruff check .

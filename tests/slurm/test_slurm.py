@@ -1,0 +1,106 @@
+"""The SLURM executor on a real cluster of one machine (tests/slurm/cluster.sh); run by `make test-slurm`."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from scaling import InputError
+from sweeps.cli import main
+from sweeps.grid import load_grid
+from sweeps.plan import make_plan
+from sweeps.slurm import jobs_of, queued_jobs
+from sweeps.status import sweep_status
+from sweeps.submit import submit
+from sweeps.watch import watch
+
+from ..sweeps.conftest import toy  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slurm
+
+CLUSTER = "{executor: slurm, save_every: 0.5s, slurm: {partition: main, timeout: 60m}}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Require the cluster that `make test-slurm` starts."""
+    assert "SLURM_CONF" in os.environ, "run `make test-slurm`, which starts a cluster"
+
+
+def submitted(grid):
+    return submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor="slurm")
+
+
+def states(folder):
+    return [run.state for run in sweep_status(folder)]
+
+
+def wait_for(condition, seconds=90):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.3)
+
+
+def test_a_sweep_runs_as_one_job_array_and_nothing_is_submitted_twice(toy):  # noqa: F811
+    grid = toy(cluster=CLUSTER, trainer_args="{steps: 5, seconds: 0.1}")
+    first = submitted(grid)
+    assert len({job.split("_")[0] for job in jobs_of(first.folder).values()}) == 1
+    submitted(grid)
+    assert len(list(first.folder.submissions.glob("*/ids.json"))) == 1, "what waits or runs is not sent again"
+    watch(first.folder)
+    assert set(states(first.folder)) == {"completed"}
+    assert submitted(grid).new == []
+    attempts = [len(list((first.folder.run(i) / "attempts").iterdir())) for i in first.folder.record_ids()]
+    assert attempts == [1] * 12
+
+
+def test_sizes_get_the_resources_that_the_grid_names(toy):  # noqa: F811
+    cluster = CLUSTER[:-1] + ", resources: [{up_to: 500, gpus: 1}, {up_to: 1M, gpus: 2, cpus: 2}]}"
+    folder = submitted(toy(cluster=cluster)).folder
+    scripts = [path.read_text() for path in folder.submissions.glob("*/*/*_submission.sh")]
+    scripts += [path.read_text() for path in folder.submissions.glob("*/submission_file_*.sh")]
+    text = "\n".join(scripts)
+    assert "--gpus-per-node=1" in text
+    assert "--gpus-per-node=2" in text
+    watch(folder)
+    assert set(states(folder)) == {"completed"}
+
+
+def test_a_requeued_job_goes_on_from_its_checkpoint(toy):  # noqa: F811
+    grid = toy(
+        cluster=CLUSTER, trainer_args="{steps: 80, seconds: 0.1}", seeds="[0]", budgets="[1e7]", model="{sizes: [100]}"
+    )
+    folder = submitted(grid).folder
+    run_id = sweep_status(folder)[0].id
+    wait_for(lambda: sweep_status(folder)[0].progress > 0.3)
+    subprocess.run(["scontrol", "requeue", jobs_of(folder)[run_id]], check=True)
+    wait_for(lambda: folder.record_file(run_id).exists(), 180)
+    assert folder.record(run_id).metrics["resumes"] == 1.0
+
+
+def test_cancel_ends_the_jobs_and_submit_goes_on(toy):  # noqa: F811
+    grid = toy(cluster=CLUSTER, trainer_args="{steps: 60, seconds: 0.1}", seeds="[0]")
+    folder = submitted(grid).folder
+    wait_for(lambda: "running" in states(folder))
+    assert main(["cancel", str(folder.path)]) == 0
+    wait_for(lambda: not set(jobs_of(folder).values()) & queued_jobs())
+    assert "completed" not in states(folder)
+    submitted(grid)
+    watch(folder)
+    assert set(states(folder)) == {"completed"}
+
+
+def test_a_failed_run_shows_its_error(toy):  # noqa: F811
+    folder = submitted(toy(cluster=CLUSTER, trainer_args="{bad_seed: 1}")).folder
+    runs = watch(folder)
+    failed = [run for run in runs if run.state == "failed"]
+    assert len(failed) == 6
+    assert {run.error for run in failed} == {"RuntimeError: seed 1 is bad"}
+    assert states(folder).count("completed") == 6
+
+
+def test_unknown_slurm_settings_are_refused(toy):  # noqa: F811
+    with pytest.raises(InputError, match="did you mean partition"):
+        submitted(toy(cluster="{executor: slurm, slurm: {partitoin: main}}"))
