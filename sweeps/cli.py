@@ -168,7 +168,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
-    from sweeps.grid import load_grid
+    from sweeps.gridfile import load_grid
     from sweeps.plan import make_plan
     from sweeps.timing import with_times
 
@@ -278,7 +278,7 @@ def _collect(args: argparse.Namespace) -> int:
 
 
 def _pilot(args: argparse.Namespace) -> int:
-    from sweeps.grid import load_grid
+    from sweeps.gridfile import load_grid
     from sweeps.pilot import pilot
 
     output = args.output or args.grid.with_suffix(".tuned.yaml")

@@ -30,8 +30,9 @@ from scaling.files import write_bytes
 from scaling.tables import format_table
 from scaling.units import format_count, format_flops
 from sweeps.folder import SweepFolder
-from sweeps.grid import Grid, LearningRate, ModelGrid, PowerRule
+from sweeps.grid import Grid, ModelGrid
 from sweeps.plan import Plan, Point, make_plan
+from sweeps.rules import LearningRate, PowerRule
 from sweeps.submit import submit
 from sweeps.timing import with_times
 from sweeps.watch import watch

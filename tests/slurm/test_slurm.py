@@ -8,7 +8,7 @@ import pytest
 
 from scaling import InputError
 from sweeps.cli import main
-from sweeps.grid import load_grid
+from sweeps.gridfile import load_grid
 from sweeps.plan import make_plan
 from sweeps.slurm import jobs_of, queued_jobs
 from sweeps.status import sweep_status

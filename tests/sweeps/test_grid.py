@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaling import InputError
-from sweeps.grid import AUTO_BATCH, PEAK_LR, load_grid
+from sweeps.gridfile import load_grid
+from sweeps.rules import AUTO_BATCH, PEAK_LR
 
 GOOD = textwrap.dedent(
     """\

@@ -7,7 +7,7 @@ import pytest
 
 from scaling import Cost, RunSpec, WorkError
 from sweeps.cli import main
-from sweeps.grid import load_grid
+from sweeps.gridfile import load_grid
 from sweeps.pilot import Trial, find_best
 from sweeps.plan import Point, make_plan
 

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from scaling import InputError
-from sweeps.grid import load_grid
+from sweeps.gridfile import load_grid
 from sweeps.plan import make_plan
 from sweeps.show import format_plan
 from sweeps.submit import check

@@ -15,7 +15,7 @@ from scaling.files import read_json, write_json
 from sweeps.cli import main
 from sweeps.collect import collect, write_table
 from sweeps.folder import SweepFolder
-from sweeps.grid import load_grid
+from sweeps.gridfile import load_grid
 from sweeps.lease import acquire, is_live
 from sweeps.local import start_queue
 from sweeps.plan import make_plan

@@ -96,11 +96,11 @@ class Voice:
 def voices(seed: int, split: str) -> tuple[Voice, ...]:
     """Return the voices of a split; no voice is in both."""
     rng = random.Random(f"{seed}/voices")
-    drawn: dict[tuple[Any, ...], None] = {}
+    drawn: dict[tuple[str, int, int, int, int], None] = {}
     while len(drawn) < sum(VOICES.values()):
         espeak = f"{rng.choice(ACCENTS)}+{rng.choice(VARIANTS)}"
-        traits = (rng.randrange(25, 76, 5), rng.randrange(30, 71, 10), rng.randrange(145, 201, 5))
-        drawn[(espeak, *traits, rng.choice(TRACT_RATES))] = None
+        pitch, spread, rate = rng.randrange(25, 76, 5), rng.randrange(30, 71, 10), rng.randrange(145, 201, 5)
+        drawn[espeak, pitch, spread, rate, rng.choice(TRACT_RATES)] = None
     numbered = [Voice(f"{i:03d}-{traits[0]}", *traits) for i, traits in enumerate(drawn)]
     first = VOICES["train"]
     return tuple(numbered[:first] if split == "train" else numbered[first:])

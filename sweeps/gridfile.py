@@ -1,0 +1,267 @@
+"""grid.yaml, read strictly into a Grid.
+
+Paths in a grid are relative to the folder that the command runs in. A trainer's module is looked for beside the
+grid first, then among the installed packages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scaling.errors import InputError
+from scaling.records import BUILT_IN_TRAINER
+from scaling.shape import FRAMES_PER_SECOND, Shape
+from scaling.speech import OBJECTIVES
+from scaling.units import parse_count, parse_seconds
+from sweeps.grid import EXECUTORS, Cluster, Grid, ReferenceBudget, TrainSettings
+from sweeps.gridmodel import read_model
+from sweeps.rules import AUTO_BATCH, PEAK_LR, parse_batch, parse_learning_rate
+from sweeps.yamlfile import (
+    Section,
+    flag,
+    mapping,
+    number,
+    one_of,
+    read_yaml,
+    seed,
+    several,
+    share,
+    text,
+    whole,
+)
+
+T = TypeVar("T")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def load_grid(path: Path) -> Grid:
+    """Return the grid in a file.
+
+    Raises:
+        InputError: For anything that is not as `docs/formats.md` says, with the line, the value and the remedy.
+    """
+    top = read_yaml(path)
+    trainer = top.take("trainer", _trainer, BUILT_IN_TRAINER)
+    built_in = trainer == BUILT_IN_TRAINER
+    corpus = top.section("corpus")
+    tuned = top.take("tuned", lambda value, where: _tuned(value, where, path), None)
+    budgets = top.take("budgets", several(_budget), ())
+    data_hours = _data_hours(top.section("data"))
+    steps = top.take("steps", several(whole), ())
+    grid = Grid(
+        name=top.take("name", _name, path.stem),
+        file=path,
+        trainer=trainer,
+        objectives=top.take("objective", several(one_of(*OBJECTIVES) if built_in else text), OBJECTIVES[:1]),
+        corpus=_corpus(corpus) if corpus else None,
+        model=read_model(top.section("model"), built_in, top),
+        unique_hours=top.take("unique_hours", several(number), ()),
+        seeds=top.take("seeds", several(seed), (0,)),
+        max_epochs=top.take("max_epochs", number, None),
+        min_updates=top.take("min_updates", whole, 500 if built_in else 1),
+        allow_short=top.take("allow_short", flag, False),
+        train=_train(top, tuned),
+        targets=_targets(top.section("targets")),
+        tuned=tuned,
+        trainer_args=top.take("trainer_args", mapping, {}),
+        cluster=_cluster(top.section("cluster")),
+        cap=_cap(top.section("cap")),
+        budgets=budgets,
+        data_hours=data_hours,
+        steps=steps,
+    )
+    top.done()
+    given = [key for key, values in (("budgets", budgets), ("data", data_hours), ("steps", steps)) if values]
+    if not given:
+        raise InputError(
+            "nothing says how long runs are",
+            where=top.where(),
+            remedy="give one of budgets: [1e18], data: {hours: [10]}, steps: [10000]",
+        )
+    if len(given) > 1:
+        raise InputError(
+            "how long runs are is said in several ways",
+            where=top.where(given[1]),
+            value=given,
+            remedy="keep one of budgets, data and steps",
+        )
+    if built_in and grid.corpus is None:
+        raise InputError(
+            "no corpus",
+            where=top.where(),
+            remedy="add corpus: {path: corpora/demo}, made by `scaling-sweep corpus synth corpora/demo --hours 10`",
+        )
+    if grid.max_epochs and not grid.unique_hours:
+        raise InputError(
+            "max_epochs counts passes over unique_hours, and they are not given",
+            where=top.where("max_epochs"),
+            remedy="add unique_hours: [10], the hours of distinct audio",
+        )
+    return grid
+
+
+def _tuned(value: Any, where: str, grid: Path) -> dict[str, Any]:
+    """Return the pilot's rules, written here or in a file beside the grid."""
+    if isinstance(value, str):
+        return dict(read_yaml(grid.parent / value).values)
+    return mapping(value, where)
+
+
+def _name(value: Any, where: str) -> str:
+    name = text(value, where)
+    if not NAME.fullmatch(name):
+        raise InputError(
+            "a name becomes a folder",
+            where=where,
+            value=value,
+            remedy="use letters, digits, dot, dash, underscore",
+        )
+    return name
+
+
+def _trainer(value: Any, where: str) -> str:
+    name = text(value, where)
+    if not re.fullmatch(r"[\w.]+:\w+", name):
+        raise InputError(
+            "a trainer is named package.module:function",
+            where=where,
+            value=value,
+            remedy="write my_module:train",
+        )
+    return name
+
+
+def _corpus(section: Section) -> Path:
+    path = Path(section.take("path", text))
+    section.done()
+    return path
+
+
+def _data_hours(section: Section | None) -> tuple[float, ...]:
+    if section is None:
+        return ()
+    hours = section.take("hours", several(number))
+    section.done()
+    return hours
+
+
+def _budget(value: Any, where: str) -> float | ReferenceBudget:
+    """Return FLOPs, or a reference run {steps: 400000, of: {layers: ..., ...}}."""
+    if not isinstance(value, dict):
+        return parse_count(value, where=where)
+    try:
+        steps = whole(value.pop("steps"), where)
+        shape = Shape.from_dict(value.pop("of"))
+    except KeyError as missing:
+        raise InputError(
+            f"a reference run lacks {missing}",
+            where=where,
+            remedy="write {steps: 400000, of: {layers: 12, ...}}",
+        ) from None
+    if value:
+        raise InputError("unknown key in a reference run", where=where, value=sorted(value)[0])
+    return ReferenceBudget(steps=steps, of=shape, where=where)
+
+
+def _either(section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any], default: T) -> T:
+    """Return a rule from the grid or from what the pilot tuned, refusing both."""
+    written = section.take(key, parse, None)
+    if key not in tuned:
+        return default if written is None else written
+    if written is not None:
+        raise InputError(
+            f"{key} is given here and by tuned",
+            where=section.where(key),
+            remedy="keep one: the pilot's value under tuned, or yours under train without tuned",
+        )
+    return parse(tuned[key], f"{section.file}: tuned.{key}")
+
+
+def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
+    section = top.section("train") or Section({}, {}, top.file, "train.")
+    crop = section.take("crop_seconds", number, 4.0)
+    if round(crop * FRAMES_PER_SECOND) != crop * FRAMES_PER_SECOND:
+        raise InputError(
+            "not a whole number of frames of 20 ms",
+            where=section.where("crop_seconds"),
+            value=crop,
+            remedy=f"write {max(1, round(crop * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND:g}",
+        )
+    settings = TrainSettings(
+        batch=_either(section, "batch", parse_batch, tuned or {}, AUTO_BATCH),
+        peak_lr=_either(section, "peak_lr", parse_learning_rate, tuned or {}, PEAK_LR),
+        crop_seconds=crop,
+        warmup=section.take("warmup", share, 0.08),
+        schedule=section.take("schedule", one_of("wsd", "linear", "cosine"), "wsd"),
+        precision=section.take("precision", one_of("fp32", "bf16"), "fp32"),
+        weight_decay=section.take("weight_decay", share, 0.01),
+        clip=section.take("clip", number, 1.0),
+        dropout=section.take("dropout", share, 0.0),
+        layer_drop=section.take("layer_drop", share, 0.0),
+        mask_prob=section.take("mask_prob", share, 0.8),
+        mask_length=section.take("mask_length", whole, 10),
+        eval_hours=section.take("eval_hours", number, 0.25),
+    )
+    section.done()
+    return settings
+
+
+def _targets(section: Section | None) -> dict[str, Any]:
+    if section is None:
+        return {"clusters": 100, "fit_hours": 1.0, "seed": 0}
+    targets = {
+        "clusters": section.take("clusters", whole, 100),
+        "fit_hours": section.take("fit_hours", number, 1.0),
+        "seed": section.take("seed", seed, 0),
+    }
+    section.done()
+    return targets
+
+
+def _cluster(section: Section | None) -> Cluster:
+    if section is None:
+        return Cluster()
+    slurm = section.take("slurm", mapping, {})
+    for key in ("timeout", "time"):
+        if key in slurm:
+            parse_seconds(slurm[key], where=section.where(f"slurm.{key}"))
+    cluster = Cluster(
+        executor=section.take("executor", one_of(*EXECUTORS), "local"),
+        slots=section.take("slots", whole, 1),
+        threads=section.take("threads", whole, 1),
+        save_every=section.take("save_every", lambda v, w: parse_seconds(v, where=w), 600.0),
+        slurm=slurm,
+        resources=section.take("resources", _resources, ()),
+    )
+    section.done()
+    return cluster
+
+
+def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    """Return resources by size, smallest first: [{up_to: 100M, gpus: 1}, ...]."""
+    rows = []
+    for row in value if isinstance(value, list) else [value]:
+        section = Section(mapping(row, where), {}, Path(where.partition(":")[0]), "cluster.resources.")
+        rows.append(
+            {
+                "up_to": section.take("up_to", number),
+                "gpus": section.take("gpus", whole, 0),
+                "nodes": section.take("nodes", whole, 1),
+                "cpus": section.take("cpus", whole, 1),
+                "memory_gb": section.take("memory_gb", number, None),
+            }
+        )
+        section.done()
+    return tuple(sorted(rows, key=lambda row: row["up_to"]))
+
+
+def _cap(section: Section | None) -> dict[str, float]:
+    if section is None:
+        return {}
+    cap = {key: section.take(key, number, None) for key in ("gpu_hours", "device_hours", "flops")}
+    section.done()
+    return {key: value for key, value in cap.items() if value is not None}

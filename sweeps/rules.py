@@ -1,0 +1,71 @@
+"""Rules of a grid: quantities that follow a power law, and the defaults of batch and learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.units import parse_count
+from sweeps.yamlfile import real
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerRule:
+    """A quantity that follows a power law: value * (x / at) ** exponent."""
+
+    value: float
+    at: float = 1.0
+    exponent: float = 0.0
+
+    def __call__(self, x: float) -> float:
+        """Return the quantity at x."""
+        return self.value * (x / self.at) ** self.exponent
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRate(PowerRule):
+    """A peak learning rate over N, and over the root of the batch where `batch` names the one it holds at."""
+
+    batch: float | None = None
+    """Seconds of audio a step at which the rule holds; the rate does not follow the batch when not given."""
+
+    def at_size(self, params: float, batch: float) -> float:
+        """Return the rate of a size at a batch, by the square-root rule of Adam (arXiv 2205.10287)."""
+        return self(params) * (1.0 if self.batch is None else (batch / self.batch) ** 0.5)
+
+
+PEAK_LR = LearningRate(value=5e-4, at=20e6, exponent=-0.33, batch=155.6)
+"""The study's peak learning rate: 5e-4 at 20 M and 155.6 s a step, and the exponent of its table by size."""
+AUTO_BATCH = PowerRule(value=155.6, at=17_289.0, exponent=0.5)
+"""Batch in seconds over hours of audio seen, for `batch: auto`: the study's 155.6 s at the 17,289 h that Slim
+saw, shrinking with the root of the data (critical batches grow about so: Zhang et al. 2024, arXiv 2410.21676)."""
+
+
+def parse_rule(value: Any, where: str) -> PowerRule:
+    """Return a rule from a number or {at, value, exponent}."""
+    return PowerRule(**_rule_keys(value, where, ("at", "value", "exponent")))
+
+
+def parse_learning_rate(value: Any, where: str) -> LearningRate:
+    """Return a rule from a number or {at, value, exponent, batch}."""
+    return LearningRate(**_rule_keys(value, where, ("at", "value", "exponent", "batch")))
+
+
+def _rule_keys(value: Any, where: str, keys: tuple[str, ...]) -> dict[str, float]:
+    if not isinstance(value, dict):
+        return {"value": parse_count(value, where=where)}
+    if set(value) - set(keys) or "value" not in value:
+        raise InputError(
+            f"a rule is a number or {{{', '.join(keys)}}}",
+            where=where,
+            value=value,
+            remedy="write {at: 20M, value: 5e-4, exponent: -0.33}",
+        )
+    parsed = {key: parse_count(value[key], where=where) for key in value if key != "exponent"}
+    return {**parsed, "exponent": real(value.get("exponent", 0), where)}
+
+
+def parse_batch(value: Any, where: str) -> PowerRule:
+    """Return a rule from `auto`, a number of seconds or {at, value, exponent}."""
+    return AUTO_BATCH if value == "auto" else parse_rule(value, where)
