@@ -31,7 +31,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
         name: np.quantile(values, [(1 - fit.level) / 2, (1 + fit.level) / 2]).tolist()
         for name, values in (law.natural(parametric.draws).items() if len(parametric.draws) else ())
     }
-    isoflop_method = "normal draws, variance pooled over the budgets"
+    isoflop_method = "normal draws, variance pooled over the budgets" if len(fit.isoflop.draws) else ""
     return plain(
         {
             "schema": SCHEMA,
@@ -74,6 +74,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
                 "isoflop": {
                     **_exponents(fit, "isoflop"),
                     "method": isoflop_method,
+                    "draws": len(fit.isoflop.draws),
                     "sigma": fit.isoflop.sigma,
                     "degrees": fit.isoflop.degrees,
                     "budgets": [_budget(fit, i) for i in range(len(fit.isoflop.parabolas))],
@@ -81,6 +82,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
                 "parametric": {
                     **_exponents(fit, "parametric"),
                     "method": parametric.method,
+                    "draws": len(parametric.draws),
                     "status": parametric.status,
                     "failed": parametric.failed,
                 },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from scaling.shape import FRAMES_PER_SECOND
@@ -30,15 +31,19 @@ def _headline(fit: dict[str, Any]) -> str:
 
 
 def _answers(fit: dict[str, Any]) -> list[str]:
-    percent = f"{fit['intervals']['level']:.0%}"
+    intervals = fit["intervals"]
+    drawn = intervals["draws"] > 0
+    how = (
+        f"{intervals['level']:.0%} intervals ({intervals['method']})" if drawn else "no run is left over for intervals"
+    )
     approach = "isoFLOP parabolas" if fit["headline"] == "isoflop" else fit["law"]["equation"]
-    lines = [f"compute-optimal size, by {approach}, {percent} intervals ({fit['intervals']['method']}):"]
+    lines = [f"compute-optimal size, by {approach}, {how}:"]
     rows = [
         [
             format_flops(answer["budget"]) if answer["budget"] else "this budget",
-            _interval(answer["N"], format_count),
-            _interval(answer["D"], _data_format(fit)) if answer["D"] else "-",
-            _interval(answer["loss"], lambda value: f"{value:.4f}"),
+            _interval(answer["N"], format_count, drawn, least="0"),
+            _interval(answer["D"], _data_format(fit), drawn, least="0") if answer["D"] else "-",
+            _interval(answer["loss"], lambda value: f"{value:.4f}", drawn),
             f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
             f"{answer['reach']:.2g}x" if answer["reach"] else "-",
         ]
@@ -49,7 +54,7 @@ def _answers(fit: dict[str, Any]) -> list[str]:
     for name, symbol in (("a", "N*"), ("b", "D*")):
         if name in fit["exponents"]:
             value = fit["exponents"][name]
-            lines.append(f"  {symbol} ~ C^{name}   {name} = {_interval(value, lambda v: f'{v:.3f}')}")
+            lines.append(f"  {symbol} ~ C^{name}   {name} = {_interval(value, lambda v: f'{v:.3f}', drawn)}")
     return lines
 
 
@@ -93,7 +98,7 @@ def _law(fit: dict[str, Any]) -> list[str]:
     also = ""
     if "a" in exponents:
         at = format_flops(fit["middle_flops"])
-        also = f"  N* ~ C^a   a = {_interval(exponents['a'], lambda v: f'{v:.3f}')} at {at}"
+        also = f"  N* ~ C^a   a = {_interval(exponents['a'], lambda v: f'{v:.3f}', exponents['draws'] > 0)} at {at}"
     trust = (
         f"  certificate: minimum with positive definite Hessian, expected decrease {certificate['gradient']:.0e}, "
         f"{certificate['agree']:.0%} of {certificate['starts']} starts agree"
@@ -110,13 +115,13 @@ def _excluded(fit: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _interval(estimate: dict[str, Any], show: Any) -> str:
-    """Return `value [low, high]`; an end without a bound is an infinity, none at all leaves the value."""
+def _interval(estimate: dict[str, Any], show: Callable[[float], str], drawn: bool, least: str = "-inf") -> str:
+    """Return `value [low, high]`, where an end without a bound is what it may reach; the value alone without draws."""
     low, high = estimate["low"], estimate["high"]
     text = show(estimate["estimate"])
-    if low is None and high is None:
+    if not drawn:
         return text
-    return f"{text} [{show(low) if low is not None else '-inf'}, {show(high) if high is not None else 'inf'}]"
+    return f"{text} [{show(low) if low is not None else least}, {show(high) if high is not None else 'inf'}]"
 
 
 def _data_format(fit: dict[str, Any]) -> Any:
