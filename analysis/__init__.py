@@ -1,7 +1,8 @@
 """What the runs say: load, fit, answer.
 
 >>> from analysis import fit, load
->>> print(fit(load("results/quickstart")[0]).summary())  # doctest: +SKIP
+>>> print(fit(load("runs.csv")[0]).summary().splitlines()[0])
+runs.csv: 15 of 15 runs used (n = params, d = tokens, c = flops, loss = loss)
 """
 
 from __future__ import annotations

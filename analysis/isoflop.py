@@ -145,7 +145,10 @@ def fit_isoflop(table: RunTable, cost: CostModel | None, *, draws: int, rng: np.
         rng: Their source.
 
     Example:
-        >>> isoflop = fit_isoflop(table, CostModel.of(table), draws=1000, rng=rng)  # doctest: +SKIP
+        >>> from analysis import load
+        >>> table, rng = load("runs.csv")[0], np.random.default_rng(0)
+        >>> [p.status for p in fit_isoflop(table, CostModel.of(table), draws=1000, rng=rng).parabolas]
+        ['bracketed', 'bracketed', 'bracketed']
     """
     groups, skipped = budget_groups(table)
     runs = table.runs

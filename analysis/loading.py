@@ -49,7 +49,8 @@ def load(
         InputError: When nothing there can be read as runs.
 
     Example:
-        >>> tables = load("results/quickstart")  # doctest: +SKIP
+        >>> [table.used for table in load("runs.csv", where="flops < 5e18")]
+        [10]
     """
     path = Path(path)
     given = {"n": n, "d": d, "c": c, "loss": loss}

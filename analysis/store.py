@@ -112,7 +112,10 @@ def load_fit(path: Path | str) -> Fit:
     """Return the fit that `save_fit` wrote: it predicts, answers for any budget with intervals, and summarises.
 
     Example:
-        >>> load_fit("fits/quickstart/fit.json").optimum(1e13)  # doctest: +SKIP
+        >>> from analysis import fit, load
+        >>> fitted = fit(load("runs.csv")[0])
+        >>> load_fit(save_fit(fitted, Path("fits"))).optimum(1e18) == fitted.optimum(1e18)
+        True
     """
     from analysis.fitting import Fit
 

@@ -13,7 +13,7 @@ def progress(title: str, total: float, unit: str) -> Iterator[Callable[[float], 
     """Show how far a long step is; yields a function that takes the amount done so far.
 
     Example:
-        >>> with progress("labels", total=2, unit="h") as show:  # doctest: +SKIP
+        >>> with progress("labels", total=2, unit="h") as show:
         ...     show(1.0)
     """
     started = time.monotonic()

@@ -135,7 +135,7 @@ def ladder(
 
     Example:
         >>> [str(shape) for shape in ladder([8e3, 64e3, 512e3], frontend="logmel")]
-        ['1x24', '2x56', '4x128']
+        ['1x24', '2x60', '4x124']
     """
     shapes = [shape_for(s, aspect=aspect, frontend=frontend, position=position, where=where) for s in sizes]
     for first, second, size in zip(shapes, shapes[1:], sizes[1:], strict=False):

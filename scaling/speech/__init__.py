@@ -28,7 +28,7 @@ def cost(spec: RunSpec) -> Cost:
     """Return what a step of a run costs.
 
     Example:
-        >>> shape = Shape(frontend="logmel", layers=2, width=40, ffn=80, heads=1).to_dict()
+        >>> shape = Shape(frontend="logmel", layers=2, width=48, ffn=96, heads=1).to_dict()
         >>> train = {"crops": 8, "crop_samples": 32_000, "mask_prob": 0.8, "mask_length": 10}
         >>> spec = RunSpec(model=shape, targets={"clusters": 100}, train=train, updates=1)
         >>> cost(spec).frames_per_step

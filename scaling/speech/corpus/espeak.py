@@ -55,8 +55,11 @@ class Espeak:
     """A client of the slim process.
 
     Example:
-        >>> speak = Espeak()                                                    # doctest: +SKIP
-        >>> pcm, phones = speak("hello", voice="en-us+m3", pitch=50, range=50, rate=170, seed=0)  # doctest: +SKIP
+        >>> speak = Espeak()
+        >>> pcm, phones = speak("hello", voice="en-us+m3", pitch=50, range=50, rate=170, seed=0)
+        >>> 0.3 < len(pcm) / 2 / 22_050 < 1.5, [name for _, name in phones][:2]
+        (True, ['h', '@'])
+        >>> speak.close()
     """
 
     def __init__(self) -> None:
