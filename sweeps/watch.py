@@ -8,7 +8,7 @@ import time
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
 from sweeps.lease import is_live
-from sweeps.status import FINAL, RunStatus, format_counts, format_status, sweep_status
+from sweeps.status import FINAL, RunStatus, format_status, sweep_status
 
 REFRESH_SECONDS = 1.0
 GRACE_SECONDS = 3.0
@@ -59,9 +59,7 @@ def _lines(folder: SweepFolder) -> list[RunStatus]:
         if _rounds(folder) or any(run.state in ALIVE for run in runs):
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since > GRACE_SECONDS or all(run.state in FINAL for run in runs):
-            runs = sweep_status(folder)
-            print(format_counts(folder, runs), file=sys.stderr)
-            return runs
+            return sweep_status(folder)
 
 
 def _line(run: RunStatus) -> str:
