@@ -186,9 +186,9 @@ def budget_groups(table: RunTable) -> tuple[list[tuple[float, np.ndarray]], list
         wide = log_c[rows].max() - log_c[rows].min() > 3 * BUDGET_TOLERANCE
         if wide or runs["N"].iloc[rows].nunique() < MIN_SIZES:
             reason = (
-                "its budget is no isoFLOP group: fewer than three sizes share its C"
-                if not wide
-                else ("its C runs into its neighbours': no separate budget")
+                "in no parabola: its C runs into its neighbours'"
+                if wide
+                else "in no parabola: fewer than three sizes share its C"
             )
             skipped += [{"row": runs["row"].iloc[i], "reason": reason} for i in rows]
         else:

@@ -108,10 +108,14 @@ def _law(fit: dict[str, Any]) -> list[str]:
 
 
 def _excluded(fit: dict[str, Any]) -> list[str]:
-    excluded = fit["excluded"]
-    lines = [f"left out {item['row']}: {item['reason']}" for item in excluded[:SHOWN_EXCLUDED]]
-    if len(excluded) > SHOWN_EXCLUDED:
-        lines.append(f"left out {len(excluded) - SHOWN_EXCLUDED} more, named in fit.json")
+    """Return a line for every reason, with the first rows that it holds for."""
+    rows: dict[str, list[str]] = {}
+    for item in fit["excluded"]:
+        rows.setdefault(item["reason"], []).append(str(item["row"]))
+    lines = []
+    for reason, names in rows.items():
+        more = f" and {len(names) - SHOWN_EXCLUDED} more, named in fit.json" if len(names) > SHOWN_EXCLUDED else ""
+        lines.append(f"left out row{'s' * (len(names) > 1)} {', '.join(names[:SHOWN_EXCLUDED])}{more}: {reason}")
     return lines
 
 
