@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import pandas as pd
 from analysis.columns import find_columns
 from analysis.table import RunTable, clean, file_sha256, filtered
 from scaling.errors import InputError, did_you_mean
-from scaling.files import TEMPORARY_PREFIX, read_json, read_json_lines
-from scaling.records import RunRecord
+from scaling.files import read_json_lines
+from scaling.results import PILOT, read_records
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
+APART = ("eval_id", "unique_hours")
+"""Columns whose values are never mixed: losses of another meaning, and laws of data that repeat."""
 RECORD_COLUMNS = {"n": "params", "d": "frames", "c": "flops", "loss": "loss"}
 
 
@@ -32,15 +33,15 @@ def load(
 ) -> list[RunTable]:
     """Return one table for each group of comparable runs.
 
-    Records are split by `eval_id` (losses of different ones mean different things); other tables by the column
-    `group`, where given.
+    Runs of different `eval_id` (their losses mean different things) or `unique_hours` are never in one table; the
+    column `group`, where given, splits further.
 
     Args:
         path: A results folder, one sweep's folder, or a table file.
         n: Column of the model size, where its name is not a common one; `d`, `c`, `loss` likewise.
         d: Column of the data seen.
         c: Column of the training FLOPs.
-        loss: Column of the loss.
+        loss: Column of the loss, or the name of a metric of the records.
         group: Column that splits the table.
         where: A pandas expression; rows for which it is false are left out.
         flops_per_param_token: k of C = k N D, where C or D is not in the table.
@@ -54,19 +55,14 @@ def load(
     """
     path = Path(path)
     given = {"n": n, "d": d, "c": c, "loss": loss}
+    raw, source, unreadable = _read_folder(path) if path.is_dir() else _read_file(path)
     if path.is_dir():
-        raw, source, unreadable = _read_folder(path)
-        data_unit = "frames" if raw["hours"].notna().any() else "units"
         given = {key: value or RECORD_COLUMNS[key] for key, value in given.items()}
-        group = group or "eval_id"
-        if (raw["flops"].isna()).all():
-            given["c"] = None
-    else:
-        raw, source = _read_file(path)
-        unreadable = []
-        data_unit = "frames" if "frames" in raw else "tokens"
+    if loss is not None and loss not in raw and f"metric_{loss}" in raw:
+        given["loss"] = f"metric_{loss}"
     columns = find_columns([str(name) for name in raw.columns], given, where=path)
-    raw["row"] = raw["id"] if path.is_dir() else [str(i + 2) for i in range(len(raw))]
+    columns = {key: column for key, column in columns.items() if key in ("n", "loss") or raw[column.name].notna().any()}
+    speech = "frames" in raw and ("hours" not in raw or raw["hours"].notna().any())
     tables = []
     for label, part in _groups(raw, group, path):
         table = clean(
@@ -79,103 +75,83 @@ def load(
                 "columns": {key: str(column) for key, column in columns.items()},
             },
             flops_per_param_token=flops_per_param_token,
-            data_unit=data_unit,
+            data_unit="frames" if speech else "units" if path.is_dir() else "tokens",
         )
         tables.append(filtered(table, where) if where else table)
-    if unreadable:
-        tables[0].excluded.extend(unreadable)
+    tables[0].excluded.extend(unreadable)
     return tables
 
 
 def _groups(raw: pd.DataFrame, group: str | None, path: Path) -> list[tuple[str, pd.DataFrame]]:
-    """Return (label, rows) for each value of a column, in order of appearance."""
-    if group is None:
-        return [("", raw)]
-    if group not in raw:
+    """Return (label, rows) for each kind of runs that are not to be mixed, in order of appearance."""
+    if group is not None and group not in raw:
         raise InputError(
             "no such column to group by",
             where=path,
             value=group,
             remedy=did_you_mean(group, [str(name) for name in raw.columns]),
         )
-    parts = [(str(label), part) for label, part in raw.groupby(group, sort=False, dropna=False)]
-    if len(parts) == 1:
+    keys = list(dict.fromkeys([*APART, *([group] if group else [])]))
+    keys = [key for key in keys if key in raw and raw[key].nunique(dropna=False) > 1]
+    if not keys:
         return [("", raw)]
-    if group == "eval_id":  # a hash says nothing: name what differs
-        parts = [(_eval_label(label, part), part) for label, part in parts]
-    return parts
+    parts = raw.groupby(keys, sort=False, dropna=False)
+    return [
+        (" ".join(_label(key, value, part) for key, value in zip(keys, values, strict=True)), part)
+        for values, part in parts
+    ]
 
 
-def _eval_label(eval_id: str, part: pd.DataFrame) -> str:
-    objective = "/".join(sorted({str(o) for o in part.get("objective", pd.Series(dtype=str)) if o}))
-    return f"{objective} {eval_id}".strip()
+def _label(key: str, value: object, part: pd.DataFrame) -> str:
+    """Return what a value of a column is called; a hash says nothing, so the objective stands before it."""
+    if key == "eval_id":
+        objective = "/".join(sorted({str(o) for o in part.get("objective", pd.Series(dtype=str)) if o}))
+        return f"{objective} {value}".strip()
+    return f"{value:g} unique hours" if key == "unique_hours" else str(value)
 
 
 def _read_folder(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, str]]]:
-    """Return the records under a folder, what they were read from, and {row, reason} of files that are none."""
-    files = sorted(
-        file
-        for folder in (path.rglob("records") if path.name != "records" else [path])
-        if folder.is_dir()
-        for file in folder.iterdir()
-        if file.is_file() and not file.name.startswith((".", TEMPORARY_PREFIX))
-    )
-    if not files:
+    """Return the records under a folder, what they were read from, and {row, reason} of those that are left out.
+
+    A folder of sweeps leaves pilots out; a pilot's own folder shows its trials.
+    """
+    sweeps = sorted({folder.parent for folder in path.rglob("records") if folder.is_dir()})
+    if path.name == "records":
+        sweeps = [path.parent]
+    rows: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
+    digest = hashlib.sha256()
+    for sweep in sweeps:
+        found, unreadable = read_records(sweep)
+        left_out += [{"row": Path(item["file"]).name, "reason": item["reason"]} for item in unreadable]
+        for row in found:
+            digest.update((sweep / "records" / f"{row['id']}.json").read_bytes())
+        if len(sweeps) == 1:
+            found = [{**row, "flags": _without(row["flags"], PILOT)} for row in found]
+        rows += found
+    if not rows and not left_out:
         hint = "a sweep was submitted here but no run has ended" if any(path.rglob("plan.jsonl")) else "no records here"
         raise InputError(hint, where=path, remedy="name a results folder, a sweep's folder, or a table file")
-    rows: list[dict[str, Any]] = []
-    unreadable: list[dict[str, str]] = []
-    digest = hashlib.sha256()
-    censored: dict[Path, dict[Any, str]] = {}
-    for file in files:
-        if file.suffix != ".json":
-            unreadable.append({"row": file.name, "reason": "not a run record (not a .json file)"})
-            continue
-        try:
-            record = RunRecord.read(file)
-        except InputError as error:
-            unreadable.append({"row": file.name, "reason": error.what})
-            continue
-        digest.update(file.read_bytes())
-        sweep = file.parent.parent
-        if sweep not in censored:
-            censored[sweep] = _censored(sweep)
-        rows.append(_row(record, censored[sweep]))
     if not rows:
         raise InputError(
             "no file in records/ is a run record",
             where=path,
-            value="; ".join(f"{item['row']}: {item['reason']}" for item in unreadable[:3]),
+            value="; ".join(f"{item['row']}: {item['reason']}" for item in left_out[:3]),
             remedy="restore the records, or name another folder",
         )
-    return (
-        pd.DataFrame(rows),
-        {"path": str(path), "sha256": digest.hexdigest(), "rows": len(files)},
-        unreadable,
-    )
+    raw = pd.DataFrame(rows).rename(columns={"id": "row"})
+    again = raw.duplicated("row")
+    left_out += [{"row": row, "reason": "a run of another sweep here, counted there"} for row in raw["row"][again]]
+    source = {"path": str(path), "sha256": digest.hexdigest(), "rows": len(rows) + len(left_out) - int(again.sum())}
+    return raw[~again].reset_index(drop=True), source, left_out
 
 
-def _row(record: RunRecord, censored: dict[Any, str]) -> dict[str, Any]:
-    """Return a record as a flat row; its metrics become columns."""
-    values = record.to_dict()
-    spec = values.pop("spec")
-    metrics = values.pop("metrics")
-    for key in ("curve", "versions"):
-        values.pop(key)
-    row = {**metrics, **values, "objective": spec.get("objective", ""), "seed": spec.get("seed")}
-    row["censored"] = censored.get((row["objective"], record.unique_hours, record.budget), "")
-    return row
+def _without(flags: str, flag: str) -> str:
+    return ";".join(f for f in flags.split(";") if f != flag)
 
 
-def _censored(sweep: Path) -> dict[Any, str]:
-    """Return (objective, unique hours, budget) -> side whose sizes the sweep's plan dropped."""
-    file = sweep / "sweep.json"
-    cuts = read_json(file)["censored"] if file.exists() else []
-    return {(cut["objective"], cut["unique_hours"], cut["budget"]): cut["side"] for cut in cuts}
-
-
-def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return a table file and what identifies it."""
+def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, str]]]:
+    """Return a table file, what identifies it, and nothing left out."""
     if not path.exists():
         raise InputError("no such file or folder", where=path, remedy="check the path")
     if path.suffix not in SUFFIXES:
@@ -199,9 +175,5 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise InputError(f"cannot be read ({reason})", where=path, remedy="give a table with a header line") from None
     if raw.empty:
         raise InputError("a table without rows", where=path, remedy="give at least three runs")
-    return raw, {"path": str(path), "sha256": file_sha256(path), "rows": len(raw)}
-
-
-def paths_label(paths: Sequence[Path]) -> str:
-    """Return a short name for outputs: the last part of the first path."""
-    return paths[0].resolve().stem
+    raw["row"] = [str(i + 2) for i in range(len(raw))]
+    return raw, {"path": str(path), "sha256": file_sha256(path), "rows": len(raw)}, []

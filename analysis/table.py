@@ -14,7 +14,11 @@ from analysis.columns import Column
 
 FLOPS_PER_PARAM_TOKEN = 6.0
 """k of C = k N D, where a table does not say what a run cost (Kaplan et al. 2020)."""
-FLAGS_LEFT_OUT = {"short": "starved of updates (flag `short`)"}
+FLAGS_LEFT_OUT = {
+    "short": "starved of updates (flag `short`)",
+    "superseded": "no longer in its sweep's plan (flag `superseded`); submit a grid that has it to use it",
+    "pilot": "a trial of a pilot (flag `pilot`)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

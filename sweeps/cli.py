@@ -261,11 +261,12 @@ def _cancel(args: argparse.Namespace) -> int:
 
 def _collect(args: argparse.Namespace) -> int:
     from scaling.errors import WorkError
-    from sweeps.collect import collect, write_table
+    from scaling.results import read_records
+    from sweeps.collect import write_table
     from sweeps.folder import SweepFolder
 
     folder = SweepFolder.find(args.sweep)
-    rows, excluded = collect(folder)
+    rows, excluded = read_records(folder.path) if (folder.path / "records").exists() else ([], [])
     for item in excluded:
         print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
     if not rows:

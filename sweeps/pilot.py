@@ -222,7 +222,7 @@ def _trial(grid: Grid, model: ModelGrid, rate: float, batch: float) -> Trial:
 
 
 def _plan(grid: Grid, points: list[Point]) -> Plan:
-    return replace(make_plan(grid), points=points, warnings=[], censored=[])
+    return replace(make_plan(grid), points=points, warnings=[], censored=[], pilot=True)
 
 
 def _with_loss(folder: SweepFolder, trial: Trial) -> Trial:

@@ -98,6 +98,8 @@ class Plan:
     censored: list[dict[str, Any]] = field(default_factory=list)
     """{budget, unique_hours, side, sizes}: budgets whose left arm was cut."""
     provisional: bool = False
+    pilot: bool = False
+    """Whether its runs are trials of settings, which no fit of a results folder uses."""
 
     @property
     def runs(self) -> list[Point]:

@@ -132,6 +132,7 @@ def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
             "censored": plan.censored,
             "warnings": plan.warnings,
             "tuned": grid.tuned,
+            "pilot": plan.pilot,
             "created": before.get("created", now),
             "submitted": now,
         },
