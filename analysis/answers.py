@@ -39,7 +39,6 @@ class Optimum:
         """Return the answer as the contract of `--json` says."""
         return {
             "budget": self.budget,
-            "unique_hours": None,
             "N": self.N.to_dict(),
             "D": self.D.to_dict() if self.D else None,
             "loss": self.loss.to_dict(),
@@ -87,8 +86,11 @@ def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float)
     weights = 1 / len(chosen) + (np.log(budget) - log_c.mean()) * centered / (centered**2).sum()
     log_n = float(weights @ [isoflop.parabolas[i].log_n for i in chosen])
     n_draws = weights @ np.stack([isoflop.log_n_draws(i) for i in chosen])
-    loss = float(weights @ [isoflop.parabolas[i].loss for i in chosen])
-    loss_draws = weights @ np.stack([isoflop.loss_draws(i) for i in chosen])
+    # along a straight line of log L, which stays above zero; between the budgets it is a mere interpolation
+    log_loss = float(weights @ np.log([isoflop.parabolas[i].loss for i in chosen]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        loss_draws = np.exp(weights @ np.log(np.stack([isoflop.loss_draws(i) for i in chosen])))
+    loss = float(np.exp(log_loss))
     log_d = float(isoflop.cost.log_data(np.array(log_n), budget))
     exponents = isoflop.exponents()
     assert exponents is not None

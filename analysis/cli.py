@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.command import run_command
+from scaling.command import add_common, run_command
 
 if TYPE_CHECKING:
     from analysis.fitting import Fit
@@ -69,8 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the fit as JSON, and no folder unless --out is given; - for standard output",
     )
-    parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add_common(parser)
     return parser
 
 
@@ -82,8 +82,8 @@ def _fit(args: argparse.Namespace) -> int:
     budgets = [parse_count(budget, where="--budget") for budget in args.budget]
     _check(args)
     tables: list[RunTable] = []
-    for path in args.paths:
-        tables += load(
+    for path, name in zip(args.paths, _names(args.paths), strict=True):
+        loaded = load(
             path,
             n=args.n,
             d=args.d,
@@ -93,6 +93,7 @@ def _fit(args: argparse.Namespace) -> int:
             where=args.where,
             flops_per_param_token=args.flops_per_param_token,
         )
+        tables += [replace(table, label=f"{name} {table.label}".strip()) for table in loaded]
     show = (lambda *_, **__: None) if args.json == "-" else print
     if len(tables) > 1:
         show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
@@ -121,6 +122,19 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("a number of draws cannot be negative", where="--bootstrap", value=args.bootstrap)
     if not 0 < args.level < 1:
         raise InputError("a level lies between 0 and 1", where="--level", value=args.level, remedy="write 0.95")
+    if args.seed < 0:
+        raise InputError("a seed cannot be negative", where="--seed", value=args.seed, remedy="write 0")
+    k = args.flops_per_param_token
+    if k is not None and not 0 < k < float("inf"):
+        raise InputError("not a positive number", where="--flops-per-param-token", value=k, remedy="write 6")
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return what tells several paths apart: their names, or the whole paths where those are alike."""
+    if len(paths) == 1:
+        return [""]
+    names = [Path(path).resolve().stem for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
 
 
 def _fit_one(args: argparse.Namespace, table: RunTable, budgets: list[float]) -> Fit:
@@ -154,8 +168,10 @@ def _write(
     if out is None and args.json is None:
         out = Path("fits") / Path(args.paths[0]).resolve().stem
     if out is not None:
-        for table, fitted in fits:
-            folder = out / _slug(fitted.label) if many else out
+        slugs = [_slug(fitted.label) for _, fitted in fits]
+        for i, (table, fitted) in enumerate(fits):
+            unique = slugs[i] if slugs.count(slugs[i]) == 1 else f"{slugs[i]}-{i}"
+            folder = out / unique if many else out
             files = write_outputs(fitted, table, folder)
             show(f"wrote {', '.join(str(path) for path in files)}")
     if args.json is not None:

@@ -17,7 +17,7 @@ from analysis.answers import (
 )
 from analysis.costmodel import CostModel
 from analysis.estimates import Estimate
-from analysis.isoflop import IsoFlop, fit_isoflop
+from analysis.isoflop import SPREAD, IsoFlop, fit_isoflop
 from analysis.laws import LAWS, law_named
 from analysis.newton import Objective, objective_named
 from analysis.parametric import Parametric, fit_parametric
@@ -28,10 +28,9 @@ from scaling.units import format_flops
 LEVEL = 0.95
 DRAWS = 1000
 MIN_ROWS = 3
+MIN_CLUSTERS = 5
 FAR = 10.0
 """An optimum at more than this times the largest recorded C is a guess."""
-SPREAD = 1.25
-"""Ratio of C / (N D) over the sizes above which a straight line through isoFLOP minima is not extrapolated."""
 DISAGREE = 0.2
 """Difference between the approaches' exponents that is worth a warning."""
 MAX_FAILED = 0.1
@@ -47,6 +46,8 @@ class Fit:
     source: dict[str, Any]
     used: int
     excluded: list[dict[str, str]]
+    unique_hours: float | None
+    """Hours of distinct audio that the runs share."""
     data_unit: str
     loss_name: str
     largest: float
@@ -77,14 +78,20 @@ class Fit:
         return np.exp(self.parametric.log_loss(np.log(sizes), np.log(data)))
 
     def optimum(self, budget: float) -> Optimum:
-        """Return N*, D* and L* at a budget by the headline's approach, with intervals.
+        """Return N*, D* and L* at a budget, with intervals, by the headline's approach.
+
+        Where that is isoFLOP and the budget lies beyond the bracketed ones, the law answers if it is certified; else
+        the straight line through the minima, where the costs allow one.
 
         Raises:
-            WorkError: When that approach has no answer there.
+            WorkError: When neither has an answer there.
         """
-        if self.headline == "isoflop":
+        beyond = not self.isoflop.spans(budget)
+        if self.headline == "isoflop" and not (beyond and self.parametric.certified):
+            if beyond and (why := self.isoflop.no_line()):
+                raise WorkError(_no_answer(self.isoflop, self.parametric, why))
             return isoflop_optimum(self.isoflop, budget, self.largest, self.level)
-        assert self.cost is not None
+        assert self.cost is not None, "a law is certified only with costs"
         return parametric_optimum(self.parametric, self.cost, budget, self.largest, self.level)
 
     @property
@@ -151,10 +158,9 @@ def fit(
     """
     chosen_law = law_named(law)
     chosen = objective_named(objective) if isinstance(objective, str) else objective
-    if cluster is not None and cluster not in table.runs:
-        known = [str(name) for name in table.runs.columns]
-        raise InputError("no such column", where="--cluster", value=cluster, remedy=did_you_mean(cluster, known))
     _refuse_few(table)
+    if cluster is not None:
+        _check_clusters(table, cluster)
     rng = np.random.default_rng(seed)
     cost = CostModel.of(table) if table.cost != "none" else None
     isoflop = fit_isoflop(table, cost, draws=draws, rng=rng)
@@ -166,6 +172,7 @@ def fit(
         source=table.source,
         used=table.used,
         excluded=[*table.excluded, *isoflop.skipped] if headline == "isoflop" else table.excluded,
+        unique_hours=table.unique_hours,
         data_unit=table.data_unit,
         loss_name=table.loss_name,
         largest=largest,
@@ -195,6 +202,26 @@ def _refuse_few(table: RunTable) -> None:
     )
 
 
+def _check_clusters(table: RunTable, cluster: str) -> None:
+    """Refuse a column that cannot tell which runs vary together."""
+    if cluster not in table.runs:
+        known = [str(name) for name in table.runs.columns]
+        raise InputError("no such column", where="--cluster", value=cluster, remedy=did_you_mean(cluster, known))
+    values = table.runs[cluster]
+    if values.isna().any():
+        row = table.runs["row"][values.isna()].iloc[0]
+        raise InputError(
+            "a run without a cluster", where=f"--cluster {cluster}", value=f"row {row}", remedy="fill it in"
+        )
+    if values.nunique() < MIN_CLUSTERS:
+        raise InputError(
+            f"too few clusters to draw from: {values.nunique()}, and {MIN_CLUSTERS} are the least",
+            where="--cluster",
+            value=cluster,
+            remedy="leave --cluster away, or name a column with more values",
+        )
+
+
 def _headline(isoflop: IsoFlop, parametric: Parametric, asked: list[float], table: RunTable) -> tuple[str, list[float]]:
     """Return the approach behind the answers, and the budgets to answer for."""
     bracketed = [isoflop.parabolas[i].budget for i in isoflop.bracketed]
@@ -209,25 +236,23 @@ def _headline(isoflop: IsoFlop, parametric: Parametric, asked: list[float], tabl
         if not bracketed:
             raise WorkError(_no_fit(isoflop, parametric, table))
         return "isoflop", bracketed
-    if bracketed and all(0.999 * min(bracketed) <= budget <= 1.001 * max(bracketed) for budget in asked):
+    if bracketed and all(isoflop.spans(budget) for budget in asked):
         return "isoflop", asked or bracketed
     if parametric.certified:
         return "parametric", asked or _recorded_budgets(table)
     if not bracketed:
         raise WorkError(_no_fit(isoflop, parametric, table))
-    assert isoflop.cost is not None
-    why = ""
-    if len(bracketed) < 2:
-        why = "only one budget is bracketed"
-    elif isoflop.cost.spread > SPREAD:
-        why = f"C/(N D) varies {isoflop.cost.spread:.2g}-fold over the sizes, so N*(C) is no straight line"
-    if why:
-        message = (
-            f"no answer beyond the bracketed budgets {', '.join(map(format_flops, bracketed))}: {why}, and "
-            f"{parametric.law.equation} has no certificate ({parametric.reason})"
-        )
-        raise WorkError(message)
+    if why := isoflop.no_line():
+        raise WorkError(_no_answer(isoflop, parametric, why))
     return "isoflop", asked
+
+
+def _no_answer(isoflop: IsoFlop, parametric: Parametric, why: str) -> str:
+    bracketed = [isoflop.parabolas[i].budget for i in isoflop.bracketed]
+    return (
+        f"no answer beyond the bracketed budgets {', '.join(map(format_flops, bracketed))}: {why}, and "
+        f"{parametric.law.equation} has no certificate ({parametric.reason})"
+    )
 
 
 def _recorded_budgets(table: RunTable) -> list[float]:

@@ -32,6 +32,8 @@ MIN_SIZES = 3
 FLAT_P = 0.025
 """A curvature that is not above zero at this one-sided level is flat: the 95 % interval of N* has no bound then."""
 STATUSES = ("bracketed", "edge", "flat", "too-few")
+SPREAD = 1.25
+"""Ratio of C / (N D) over the sizes above which a straight line through the minima leads astray."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,23 @@ class IsoFlop:
     def bracketed(self) -> list[int]:
         """Numbers of the budgets whose minimum counts."""
         return [i for i, p in enumerate(self.parabolas) if p.status == "bracketed"]
+
+    def spans(self, budget: float) -> bool:
+        """Whether a budget is a bracketed one or lies between two; NaN stands for that of a curve over N alone."""
+        budgets = [self.parabolas[i].budget for i in self.bracketed]
+        if self.cost is None:
+            return bool(budgets) and bool(np.isnan(budget))
+        return bool(budgets) and 0.999 * min(budgets) <= budget <= 1.001 * max(budgets)
+
+    def no_line(self) -> str:
+        """Return why the minima give no straight line to other budgets; empty where they do."""
+        if self.cost is None:
+            return "a curve over N alone has no budgets"
+        if len(self.bracketed) < 2:
+            return "fewer than two budgets are bracketed"
+        if self.cost.spread > SPREAD:
+            return f"C/(N D) varies {self.cost.spread:.2g}-fold over the sizes, so N*(C) is no straight line"
+        return ""
 
     def log_n_draws(self, i: int) -> np.ndarray:
         """Return draws of log N* of a budget; NaN where a draw has no minimum."""

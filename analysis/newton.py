@@ -80,8 +80,10 @@ def objective_named(name: str, delta: float | None = None) -> Objective:
     """
     if name not in OBJECTIVES:
         raise InputError("no such objective", where="--objective", value=name, remedy=did_you_mean(name, OBJECTIVES))
+    if delta is not None and not delta > 0:
+        raise InputError("a delta lies above zero", where="--delta", value=delta, remedy="write 1e-3")
     if name == "huber":
-        return huber(delta or HUBER_DELTA)
+        return huber(HUBER_DELTA if delta is None else delta)
     if delta is not None:
         raise InputError("only huber has a delta", where="--delta", value=delta, remedy="leave it away")
     return log_mse() if name == "log-mse" else mse()

@@ -40,6 +40,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
             "cost": fit.cost.to_dict() if fit.cost else None,
             "largest_flops": fit.largest,
             "middle_flops": fit.middle,
+            "unique_hours": fit.unique_hours,
             "data_unit": fit.data_unit,
             "loss": fit.loss_name,
             "cluster": parametric.cluster or "none",
@@ -62,14 +63,14 @@ def to_dict(fit: Fit) -> dict[str, Any]:
             "intervals": {
                 "level": fit.level,
                 "method": isoflop_method if fit.headline == "isoflop" else parametric.method,
-                "cluster": parametric.cluster or "none",
+                "cluster": parametric.cluster or "none" if fit.headline == "parametric" else "none",
                 "draws": len(fit.isoflop.draws) if fit.headline == "isoflop" else len(parametric.draws),
                 "failed": parametric.failed if fit.headline == "parametric" else 0,
                 "seed": fit.seed,
                 "params": ends,
             },
             "exponents": _exponents(fit, None),
-            "optimum": [answer.to_dict() for answer in fit.answers],
+            "optimum": [{**answer.to_dict(), "unique_hours": fit.unique_hours} for answer in fit.answers],
             "approaches": {
                 "isoflop": {
                     **_exponents(fit, "isoflop"),
@@ -143,6 +144,7 @@ def load_fit(path: Path | str) -> Fit:
         source=values["input"],
         used=values["input"]["used"],
         excluded=values["excluded"],
+        unique_hours=values["unique_hours"],
         data_unit=values["data_unit"],
         loss_name=values["loss"],
         largest=_number(values["largest_flops"]),

@@ -46,6 +46,13 @@ class RunTable:
     """path, sha256, rows."""
 
     @property
+    def unique_hours(self) -> float | None:
+        """Hours of distinct audio that the runs share; None where the table does not say."""
+        if "unique_hours" not in self.runs or self.runs["unique_hours"].nunique() != 1:
+            return None
+        return float(self.runs["unique_hours"].dropna().iloc[0])
+
+    @property
     def used(self) -> int:
         """Rows that a fit uses."""
         return len(self.runs)

@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from scaling import __version__
 from scaling.errors import InputError, WorkError
 
+PLACE = "the file system"
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -20,20 +22,28 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
     args = parser.parse_args(argv)
     try:
         return args.function(args)
+    except BrokenPipeError:  # the reader of our output left (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except InputError as error:
         return _tell(args, error, WRONG)
     except WorkError as error:
         return _tell(args, error, FAILED)
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        return _tell(args, InputError(error.strerror or str(error), where=error.filename or PLACE), WRONG, cause=error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left (| head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
 
 
-def _tell(args: argparse.Namespace, error: Exception, code: int) -> int:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what both commands have."""
+    parser.add_argument("--version", action="version", version=f"{parser.prog} {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _tell(args: argparse.Namespace, error: Exception, code: int, *, cause: Exception | None = None) -> int:
     if args.debug:
-        raise error
+        raise cause or error
     print(f"{'error' if code == WRONG else 'failed'}: {error}", file=sys.stderr)
     return code

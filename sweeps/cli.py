@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.command import run_command
+from scaling.command import add_common, run_command
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -28,8 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Plan a scaling-law sweep, get it trained on this machine or on SLURM, and collect the results.",
         epilog="Start with: scaling-sweep init quickstart",
     )
-    parser.add_argument("--version", action=_Version)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add_common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
@@ -95,19 +94,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 TEMPLATES = ("quickstart", "own-trainer")
-
-
-class _Version(argparse.Action):
-    """Prints the version without importing anything for it before it is asked for."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help="print the version")
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from scaling import __version__
-
-        print(f"{PROGRAM} {__version__}")
-        parser.exit()
 
 
 def _grid(command: argparse.ArgumentParser) -> None:

@@ -16,8 +16,8 @@ from scaling.records import BUILT_IN_TRAINER
 from scaling.shape import FRAMES_PER_SECOND, Shape
 from scaling.speech import OBJECTIVES
 from scaling.units import parse_count, parse_seconds
-from sweeps.grid import EXECUTORS, Cluster, Grid, ReferenceBudget, TrainSettings
-from sweeps.gridmodel import read_model
+from sweeps.grid import EXECUTORS, Cluster, Grid, ModelGrid, ReferenceBudget, TrainSettings
+from sweeps.gridmodel import read_model, read_shape
 from sweeps.rules import AUTO_BATCH, PEAK_LR, parse_batch, parse_learning_rate
 from sweeps.yamlfile import (
     Section,
@@ -49,7 +49,8 @@ def load_grid(path: Path) -> Grid:
     built_in = trainer == BUILT_IN_TRAINER
     corpus = top.section("corpus")
     tuned = top.take("tuned", lambda value, where: _tuned(value, where, path), None)
-    budgets = top.take("budgets", several(_budget), ())
+    model = read_model(top.section("model"), built_in, top)
+    budgets = top.take("budgets", several(lambda value, where: _budget(value, where, model)), ())
     data_hours = _data_hours(top.section("data"))
     steps = top.take("steps", several(whole), ())
     grid = Grid(
@@ -58,7 +59,7 @@ def load_grid(path: Path) -> Grid:
         trainer=trainer,
         objectives=top.take("objective", several(one_of(*OBJECTIVES) if built_in else text), OBJECTIVES[:1]),
         corpus=_corpus(corpus) if corpus else None,
-        model=read_model(top.section("model"), built_in, top),
+        model=model,
         unique_hours=top.take("unique_hours", several(number), ()),
         seeds=top.take("seeds", several(seed), (0,)),
         max_epochs=top.take("max_epochs", number, None),
@@ -149,22 +150,15 @@ def _data_hours(section: Section | None) -> tuple[float, ...]:
     return hours
 
 
-def _budget(value: Any, where: str) -> float | ReferenceBudget:
+def _budget(value: Any, where: str, model: ModelGrid) -> float | ReferenceBudget:
     """Return FLOPs, or a reference run {steps: 400000, of: {layers: ..., ...}}."""
     if not isinstance(value, dict):
         return parse_count(value, where=where)
-    try:
-        steps = whole(value.pop("steps"), where)
-        shape = Shape.from_dict(value.pop("of"))
-    except KeyError as missing:
-        raise InputError(
-            f"a reference run lacks {missing}",
-            where=where,
-            remedy="write {steps: 400000, of: {layers: 12, ...}}",
-        ) from None
-    if value:
-        raise InputError("unknown key in a reference run", where=where, value=sorted(value)[0])
-    return ReferenceBudget(steps=steps, of=shape, where=where)
+    remedy = "write {steps: 400000, of: {layers: 12, width: 384, ffn: 768, heads: 8}}"
+    if set(value) != {"steps", "of"}:
+        raise InputError("a reference run has the keys steps and of", where=where, value=sorted(value), remedy=remedy)
+    shape = read_shape(mapping(value["of"], where), model.frontend, model.position, where)
+    return ReferenceBudget(steps=whole(value["steps"], where), of=Shape.from_dict(shape), where=where)
 
 
 def _either(section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any], default: T) -> T:
@@ -184,7 +178,7 @@ def _either(section: Section, key: str, parse: Callable[[Any, str], T], tuned: M
 def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
     section = top.section("train") or Section({}, {}, top.file, "train.")
     crop = section.take("crop_seconds", number, 4.0)
-    if round(crop * FRAMES_PER_SECOND) != crop * FRAMES_PER_SECOND:
+    if abs(round(crop * FRAMES_PER_SECOND) - crop * FRAMES_PER_SECOND) > 1e-6:
         raise InputError(
             "not a whole number of frames of 20 ms",
             where=section.where("crop_seconds"),

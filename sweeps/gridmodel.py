@@ -41,7 +41,7 @@ def read_model(section: Section | None, built_in: bool, top: Section) -> ModelGr
         )
     section.done()
     if built_in:
-        shapes = tuple(_shape(s, frontend, kernel, groups, section.where("shapes")) for s in shapes)
+        shapes = tuple(read_shape(s, frontend, (kernel, groups), section.where("shapes")) for s in shapes)
     return ModelGrid(
         frontend=frontend,
         aspect=aspect,
@@ -58,12 +58,13 @@ def _groups(value: Any, where: str) -> int:
     return 0 if value == "depthwise" else whole(value, where)
 
 
-def _shape(values: Mapping[str, Any], frontend: str, kernel: int, groups: int, where: str) -> dict[str, Any]:
+def read_shape(values: Mapping[str, Any], frontend: str, position: tuple[int, int], where: str) -> dict[str, Any]:
+    """Return a shape written in a grid, with the grid's front end and position convolution where it names none."""
     try:
         defaults = {
             "frontend": frontend,
-            "position_kernel": kernel,
-            "position_groups": groups or values.get("width", 1),
+            "position_kernel": position[0],
+            "position_groups": position[1] or values.get("width", 1),
         }
         return Shape.from_dict({**defaults, **values}).to_dict()
     except InputError as error:

@@ -75,6 +75,10 @@ def test_groups_are_fitted_apart_and_one_that_fails_does_not_end_the_others(here
         (["runs.csv", "--cluster", "sead"], 2, "did you mean seed"),
         (["runs.csv", "--level", "95"], 2, "a level lies between 0 and 1"),
         (["runs.csv", "--bootstrap", "-5"], 2, "cannot be negative"),
+        (["runs.csv", "--seed", "-1"], 2, "a seed cannot be negative"),
+        (["runs.csv", "--delta", "0"], 2, "a delta lies above zero"),
+        (["runs.csv", "--flops-per-param-token", "0"], 2, "not a positive number"),
+        (["runs.csv", "--cluster", "budget"], 2, "too few clusters to draw from: 3"),
         (["runs.csv", "--where", "nothing > 3"], 2, "not a condition"),
         (["runs.csv", "--where", "loss < 0"], 2, "0 usable rows"),
         (["runs.csv", "--where", "budget == 1e18", "--budget", "1e21", "--bootstrap", "0"], 1, "no answer beyond"),
@@ -86,6 +90,13 @@ def test_errors_are_messages_with_an_exit_code(here, capsys, arguments, code, me
     assert message in captured.err
     assert "Traceback" not in captured.err
     assert not (here / "fits").exists()
+
+
+def test_several_tables_are_told_apart(here, capsys):
+    isoflop_table(noise=0.003, seed=1).to_csv("other.csv", index=False)
+    assert main(["runs.csv", "other.csv", "--out", "o", "--json", "j.json", "--bootstrap", "20"]) == 0
+    assert list(json.loads((here / "j.json").read_text())["groups"]) == ["runs", "other"]
+    assert (here / "o" / "runs" / "fit.json").read_bytes() != (here / "o" / "other" / "fit.json").read_bytes()
 
 
 def test_two_rows_only_are_refused(here, capsys):

@@ -95,6 +95,17 @@ def test_no_straight_line_where_the_cost_is_no_power_law(table_of):
         fit(table, budgets=[1e20])
 
 
+def test_any_budget_is_answered_by_what_the_fit_would_have_chosen_for_it(table_of):
+    table = table_of(isoflop_table(noise=0.002, cost=lambda n: 6 * n + 2e8))
+    within, beyond = fit(table), fit(table, budgets=[1e21])
+    assert (within.headline, beyond.headline) == ("isoflop", "parametric")
+    assert within.optimum(1e21).N.value == beyond.optimum(1e21).N.value
+    assert within.optimum(3e18).N.value == fit(table, budgets=[3e18]).optimum(3e18).N.value
+    one = fit(table_of(isoflop_table(budgets=(1e18,), noise=0.002)))
+    with pytest.raises(WorkError, match="fewer than two budgets are bracketed"):
+        one.optimum(1e20)
+
+
 def test_a_curve_over_size_alone_has_no_budget(table_of):
     frame = pd.DataFrame({"params_millions": [5.0, 10, 20, 40, 80], "loss": [3.2, 3.0, 2.9, 2.95, 3.1]})
     table = table_of(frame)

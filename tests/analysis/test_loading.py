@@ -132,6 +132,37 @@ def test_records_of_different_eval_ids_are_never_put_together(tmp_path):
     assert load(tmp_path / "a")[0].label == ""
 
 
+def test_runs_of_different_unique_hours_are_fitted_apart(tmp_path):
+    write_records(tmp_path, [record(10, unique_hours=1.0), record(20, unique_hours=10.0)])
+    assert sorted(t.label for t in load(tmp_path)) == ["1 unique hours", "10 unique hours"]
+    assert {t.unique_hours for t in load(tmp_path)} == {1.0, 10.0}
+
+
+def test_a_table_with_eval_ids_is_split_as_records_are_and_a_group_splits_further(tmp_path):
+    frame = pd.DataFrame(
+        {"params": range(1, 9), "tokens": 10, "loss": 2.0, "eval_id": list("aaaabbbb"), "x": [0, 1] * 4}
+    )
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    assert [(t.label, t.used) for t in load(tmp_path / "runs.csv")] == [("a", 4), ("b", 4)]
+    assert [t.label for t in load(tmp_path / "runs.csv", group="x")] == ["a 0", "a 1", "b 0", "b 1"]
+
+
+def test_pilots_superseded_runs_and_second_copies_are_left_out_by_name(tmp_path):
+    sweep, pilot, copy = tmp_path / "s", tmp_path / "s-pilot", tmp_path / "copy"
+    write_records(sweep, [record(10), record(20), record(30)])
+    (sweep / "plan.jsonl").write_text("".join(json.dumps({"id": record(n).id}) + "\n" for n in (10, 20)))
+    write_records(pilot, [record(40), record(50)])
+    write_json(pilot / "sweep.json", {"pilot": True, "censored": []})
+    write_records(copy, [record(10)])
+    table = load(tmp_path)[0]
+    assert sorted(table.runs["N"]) == [10, 20]
+    reasons = " ".join(e["reason"] for e in table.excluded)
+    assert "no longer in its sweep's plan" in reasons
+    assert reasons.count("a trial of a pilot") == 2
+    assert reasons.count("a run of another sweep here") == 1
+    assert load(pilot)[0].used == 2, "a pilot's own folder shows its trials"
+
+
 def test_a_truncated_and_a_foreign_record_are_named_and_the_rest_used(tmp_path):
     write_records(tmp_path, [record(10), record(20)])
     (tmp_path / "records" / "torn.json").write_text('{"id": "torn", "lo')

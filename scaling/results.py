@@ -1,0 +1,65 @@
+"""A sweep's records as flat rows: what `scaling-fit` reads from a folder, and `collect` writes as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.files import TEMPORARY_PREFIX, read_json, read_json_lines
+from scaling.records import RunRecord
+
+SUPERSEDED, PILOT = "superseded", "pilot"
+"""Flags that a sweep's own files add to its records: no longer in its plan; a trial of a pilot."""
+_APART = ("spec", "curve", "metrics", "versions", "flags")
+
+
+def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return (rows, excluded): one flat row a record, and {file, reason} of files in records/ that are none.
+
+    A row has the record's fields; `flags` with `;` between; `objective`, `seed` and `peak_lr` of its spec;
+    `censored`, the side whose sizes the plan dropped; `model_*` and `metric_*`.
+
+    Args:
+        sweep: A folder that holds `records/`. Its `sweep.json` and `plan.jsonl`, where they are, say which records
+            the plan no longer has, which are trials of a pilot, and which budgets were cut.
+    """
+    about = read_json(sweep / "sweep.json") if (sweep / "sweep.json").exists() else {}
+    cuts = {(cut["objective"], cut["unique_hours"], cut["budget"]): cut["side"] for cut in about.get("censored", [])}
+    plan_file = sweep / "plan.jsonl"
+    planned = {row["id"] for row in read_json_lines(plan_file)} if plan_file.exists() else None
+    rows, excluded = [], []
+    for file in sorted((sweep / "records").iterdir()):
+        if not file.is_file() or file.name.startswith((".", TEMPORARY_PREFIX)):
+            continue
+        if file.suffix != ".json":
+            excluded.append({"file": str(file), "reason": "not a run record (not a .json file)"})
+            continue
+        try:
+            record = RunRecord.read(file)
+        except InputError as error:
+            excluded.append({"file": str(file), "reason": error.what})
+            continue
+        flags = list(record.flags)
+        if planned is not None and record.id not in planned:
+            flags.append(SUPERSEDED)
+        if about.get("pilot"):
+            flags.append(PILOT)
+        row = _row(record, flags)
+        row["censored"] = cuts.get((row["objective"], record.unique_hours, record.budget), "")
+        rows.append(row)
+    return rows, excluded
+
+
+def _row(record: RunRecord, flags: list[str]) -> dict[str, Any]:
+    values = record.to_dict()
+    spec = values["spec"]
+    return {
+        **{key: value for key, value in values.items() if key not in _APART},
+        "flags": ";".join(flags),
+        "objective": spec.get("objective", ""),
+        "seed": spec.get("seed"),
+        "peak_lr": spec.get("train", {}).get("peak_lr"),
+        **{f"model_{key}": value for key, value in spec.get("model", {}).items()},
+        **{f"metric_{key}": value for key, value in values["metrics"].items()},
+    }
