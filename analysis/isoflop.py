@@ -31,7 +31,6 @@ BUDGET_TOLERANCE = 0.1
 MIN_SIZES = 3
 FLAT_P = 0.025
 """A curvature that is not above zero at this one-sided level is flat: the 95 % interval of N* has no bound then."""
-STATUSES = ("bracketed", "edge", "flat", "too-few")
 SPREAD = 1.25
 """Ratio of C / (N D) over the sizes above which a straight line through the minima leads astray."""
 

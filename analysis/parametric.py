@@ -14,8 +14,6 @@ AGREE = 1e-9
 """Starts agree when they end within this relative distance of the lowest value."""
 PAIRS_FROM = 50
 """With fewer rows, resampled designs lose whole budgets: residuals are resampled instead."""
-MAX_FAILED = 0.1
-"""Share of failed draws above which the intervals are not trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,16 +139,33 @@ def forward_flops(shape: Shape, samples: int, *, head: Head | None = None, maske
     return flops
 
 
-def step_flops(shape: Shape, samples: int, crops: int, *, head: Head | None = None, masked: int | None = None) -> int:
+def step_flops(
+    shape: Shape,
+    samples: int,
+    crops: int,
+    *,
+    head: Head | None = None,
+    masked: int | None = None,
+    layer_drop: float = 0.0,
+) -> int:
     """Return training FLOPs of one step on so many crops: 3 x the forward pass.
+
+    Args:
+        shape: The encoder.
+        samples: Samples in a crop.
+        crops: Crops in a step.
+        head: The prediction head, if it is to be counted.
+        masked: Frames of a crop at which the head is computed.
+        layer_drop: Share of the layers that a step skips on average.
 
     Example:
         >>> slim = Shape(frontend="waveform", layers=12, width=384, ffn=768, heads=8)
         >>> f"{step_flops(slim, 222_400, 1) * 400_000:.3g}"
         '1.18e+17'
     """
-    forward = sum(forward_flops(shape, samples, head=head, masked=masked).values())
-    return (1 + BACKWARD_FACTOR) * crops * forward
+    parts = forward_flops(shape, samples, head=head, masked=masked)
+    skipped = round(layer_drop * (parts["linear"] + parts["attention"]))
+    return (1 + BACKWARD_FACTOR) * crops * (sum(parts.values()) - skipped)
 
 
 def updates_for(budget: float, flops_per_step: float) -> int:

@@ -111,17 +111,20 @@ def read_json_lines(path: Path) -> list[Any]:
     return rows
 
 
-def plain(value: Any) -> Any:
-    """Return a value made of what JSON knows: arrays as lists, non-finite numbers as null, paths as text."""
+def plain(value: Any, *, finite: bool = True) -> Any:
+    """Return a value made of what JSON knows: arrays as lists, paths as text, and non-finite numbers as null.
+
+    With `finite=False` those stay, as Python's own JSON writes and reads them.
+    """
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, finite=finite) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain(item, finite=finite) for item in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
+        return plain(value.tolist(), finite=finite)
+    if finite and isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling.files import TEMPORARY_PREFIX, atomic_file, plain, read_json, write_json
+from scaling.files import TEMPORARY_PREFIX, atomic_file, plain, read_json, write_bytes
 
 STOP_CHECK_SECONDS = 0.5
 
@@ -30,22 +30,30 @@ class RunFolder:
         {'step': 1}
     """
 
-    def __init__(self, path: Path, *, save_every: float = 600.0, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        save_every: float = 600.0,
+        stop: Callable[[], bool] = lambda: False,
+        owned: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Open a run's folder.
 
         Args:
             path: The folder; made where missing.
             save_every: Seconds after which `save_due` turns true.
             stop: Asked at most twice a second whether the run shall stop.
+            owned: Whether the run is still this process's; one that was taken over saves nothing.
         """
         self.path = path
         self.save_every = save_every
-        self._stop = stop
+        self._stop, self._owned = stop, owned
         self._stopped = False
         self._next_check = 0.0
         self._saved_at = time.monotonic()
         path.mkdir(parents=True, exist_ok=True)
-        for stale in path.glob(TEMPORARY_PREFIX + "*"):  # left by a writer that was killed
+        for stale in path.glob(f"{TEMPORARY_PREFIX}*-checkpoint.*"):  # left by a run that was killed
             stale.unlink(missing_ok=True)
         self._metrics = path / "metrics.jsonl"
 
@@ -65,6 +73,8 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint that `load` returns, in one step."""
+        if not self._owned():
+            return
         size = self._metrics.stat().st_size if self._metrics.exists() else 0
         whole = {"state": state, "metrics_size": size}
         if "torch" in sys.modules:
@@ -73,7 +83,8 @@ class RunFolder:
             with atomic_file(self.path / "checkpoint.pt") as file:
                 torch.save(whole, file)
         else:
-            write_json(self.path / "checkpoint.json", whole, indent=None)
+            # unlike a record, a state keeps its infinities and NaN
+            write_bytes(self.path / "checkpoint.json", json.dumps(plain(whole, finite=False)).encode())
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:

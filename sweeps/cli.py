@@ -120,6 +120,7 @@ def _synth(args: argparse.Namespace) -> int:
     from scaling.speech.corpus.synth import synthesise
     from scaling.units import parse_count
 
+    _check_corpus(args)
     corpus = synthesise(args.dir, hours=parse_count(args.hours, where="--hours"), seed=args.seed, workers=args.workers)
     return _made(corpus)
 
@@ -127,7 +128,17 @@ def _synth(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     from scaling.speech.corpus.importing import import_audio
 
+    _check_corpus(args)
     return _made(import_audio(args.dir, source=args.source, seed=args.seed, workers=args.workers))
+
+
+def _check_corpus(args: argparse.Namespace) -> None:
+    from scaling.errors import InputError
+
+    if args.seed < 0:
+        raise InputError("a seed cannot be negative", where="--seed", value=args.seed, remedy="write 0")
+    if args.workers is not None and args.workers < 1:
+        raise InputError("at least one process works", where="--workers", value=args.workers, remedy="write 1")
 
 
 def _made(corpus: Any) -> int:

@@ -111,6 +111,11 @@ class Grid:
     cap: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether a pilot found the rules, each best value between two that were tried."""
+        return self.tuned is not None and all(size.get("bracketed", True) for size in self.tuned["evidence"])
+
+    @property
     def built_in(self) -> bool:
         """Whether the project's own trainer runs."""
         return self.trainer == BUILT_IN_TRAINER

@@ -35,6 +35,8 @@ from sweeps.yamlfile import (
 
 T = TypeVar("T")
 
+TUNED = ("peak_lr", "batch")
+"""Rules that a pilot finds."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -76,6 +78,14 @@ def load_grid(path: Path) -> Grid:
         steps=steps,
     )
     top.done()
+    for key in ("train", "targets", "tuned"):
+        if not built_in and key in top:
+            raise InputError(
+                f"{key} sets the built-in trainer, and another trains here",
+                where=top.where(key),
+                value=trainer,
+                remedy="give your trainer's settings under trainer_args",
+            )
     given = [key for key, values in (("budgets", budgets), ("data", data_hours), ("steps", steps)) if values]
     if not given:
         raise InputError(
@@ -108,8 +118,13 @@ def load_grid(path: Path) -> Grid:
 def _tuned(value: Any, where: str, grid: Path) -> dict[str, Any]:
     """Return the pilot's rules, written here or in a file beside the grid."""
     if isinstance(value, str):
-        return dict(read_yaml(grid.parent / value).values)
-    return mapping(value, where)
+        section = read_yaml(grid.parent / value)
+    else:
+        section = Section(mapping(value, where), {}, grid, "tuned.")
+    rules: dict[str, Any] = {key: section.take(key, lambda rule, _: rule) for key in TUNED}
+    rules["evidence"] = section.take("evidence", lambda rows, at: [mapping(row, at) for row in rows], [])
+    section.done()
+    return rules
 
 
 def _name(value: Any, where: str) -> str:
@@ -161,10 +176,12 @@ def _budget(value: Any, where: str, model: ModelGrid) -> float | ReferenceBudget
     return ReferenceBudget(steps=whole(value["steps"], where), of=Shape.from_dict(shape), where=where)
 
 
-def _either(section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any], default: T) -> T:
+def _either(
+    section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any] | None, default: T
+) -> T:
     """Return a rule from the grid or from what the pilot tuned, refusing both."""
     written = section.take(key, parse, None)
-    if key not in tuned:
+    if tuned is None:
         return default if written is None else written
     if written is not None:
         raise InputError(
@@ -186,8 +203,8 @@ def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
             remedy=f"write {max(1, round(crop * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND:g}",
         )
     settings = TrainSettings(
-        batch=_either(section, "batch", parse_batch, tuned or {}, AUTO_BATCH),
-        peak_lr=_either(section, "peak_lr", parse_learning_rate, tuned or {}, PEAK_LR),
+        batch=_either(section, "batch", parse_batch, tuned, AUTO_BATCH),
+        peak_lr=_either(section, "peak_lr", parse_learning_rate, tuned, PEAK_LR),
         crop_seconds=crop,
         warmup=section.take("warmup", share, 0.08),
         schedule=section.take("schedule", one_of("wsd", "linear", "cosine"), "wsd"),
@@ -219,20 +236,35 @@ def _targets(section: Section | None) -> dict[str, Any]:
 def _cluster(section: Section | None) -> Cluster:
     if section is None:
         return Cluster()
-    slurm = section.take("slurm", mapping, {})
-    for key in ("timeout", "time"):
-        if key in slurm:
-            parse_seconds(slurm[key], where=section.where(f"slurm.{key}"))
     cluster = Cluster(
         executor=section.take("executor", one_of(*EXECUTORS), "local"),
         slots=section.take("slots", whole, 1),
         threads=section.take("threads", whole, 1),
-        save_every=section.take("save_every", lambda v, w: parse_seconds(v, where=w), 600.0),
-        slurm=slurm,
+        save_every=section.take("save_every", _seconds, 600.0),
+        slurm=_slurm(section.section("slurm")),
         resources=section.take("resources", _resources, ()),
     )
     section.done()
     return cluster
+
+
+def _seconds(value: Any, where: str) -> float:
+    return parse_seconds(value, where=where)
+
+
+def _slurm(section: Section | None) -> dict[str, Any]:
+    """Return SLURM's settings that are given."""
+    if section is None:
+        return {}
+    parsers: dict[str, Callable[[Any, str], Any]] = {
+        **dict.fromkeys(("partition", "account", "qos", "constraint"), text),
+        "timeout": _seconds,
+        "setup": lambda value, where: list(several(text)(value, where)),
+        "array_parallelism": whole,
+    }
+    settings = {key: section.take(key, parse, None) for key, parse in parsers.items()}
+    section.done()
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
@@ -243,9 +275,9 @@ def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
         rows.append(
             {
                 "up_to": section.take("up_to", number),
-                "gpus": section.take("gpus", whole, 0),
+                "gpus": section.take("gpus", seed, 0),
                 "nodes": section.take("nodes", whole, 1),
-                "cpus": section.take("cpus", whole, 1),
+                "cpus": section.take("cpus", whole, None),
                 "memory_gb": section.take("memory_gb", number, None),
             }
         )

@@ -1,7 +1,8 @@
 """A lease on a run or on a queue: one holder at a time, taken over when its holder is gone.
 
-The holder touches the file every few seconds. A lease is live while it is touched and, seen from the holder's own
-machine, the holder's process exists. Taking over renames the dead lease away, which only one process can do.
+The holder touches the file every few seconds. Seen from the holder's own machine a lease is live while its process
+exists, however silent; seen from another, while it is touched. Who takes a dead lease over first takes a guard file
+beside it, so that one process alone removes it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scaling.files import read_json, write_json
 
 BEAT_SECONDS = 2.0
 STALE_SECONDS = 60.0
-"""Silence after which a lease of another machine is dead; longer than file systems take to show a touch."""
+"""Silence after which another machine's lease, or a guard, is dead; longer than file systems take to show a touch."""
 
 
 class Lease:
@@ -45,6 +46,8 @@ class Lease:
     def _beat(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
             holder = read_lease(self.path)
+            if holder is None and self.path.exists():  # a read that failed says nothing
+                continue
             if holder is None or holder["token"] != self.token:
                 self.lost = True
                 return
@@ -55,13 +58,16 @@ class Lease:
 def acquire(path: Path) -> Lease | None:
     """Return the lease at a path, or None where a live process holds it."""
     holder = read_lease(path)
-    if holder is not None:
-        if is_live(path, holder):
-            return None
-        if not _remove_dead(path, holder):
-            return None
+    if holder is not None and (is_live(path, holder) or not _remove_dead(path, holder)):
+        return None
     token = uuid.uuid4().hex
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": token, "since": time.time()}
+    mine = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "token": token,
+        "since": time.time(),
+    }
     write_json(path, mine, once=True)
     winner = read_lease(path)
     return Lease(path, token) if winner is not None and winner["token"] == token else None
@@ -80,43 +86,54 @@ def is_live(path: Path, holder: dict[str, Any] | None = None) -> bool:
     holder = holder or read_lease(path)
     if holder is None:
         return False
+    if holder["host"] == socket.gethostname():
+        return _runs(holder["pid"], holder.get("started"))
     try:
-        silent = time.time() - path.stat().st_mtime
+        return time.time() - path.stat().st_mtime <= STALE_SECONDS
     except FileNotFoundError:
         return False
-    if silent > STALE_SECONDS:
-        return False
-    if holder["host"] != socket.gethostname():
-        return True
-    return _runs(holder["pid"])
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process of this machine exists and is not a zombie."""
+def _runs(pid: int, started: str | None) -> bool:
+    """Whether a process of this machine exists, is the one that took the lease, and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    now = _stat(pid)
+    return not now or (now[0] != "Z" and started in (None, now[19]))
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in ticks since boot; None where there is no /proc."""
+    return stat[19] if (stat := _stat(pid)) else None
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on; none where they cannot be read."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # no /proc here, or it has just gone
-        return True
-    return state != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _remove_dead(path: Path, holder: dict[str, Any]) -> bool:
-    """Rename a dead lease away; False where another process was first."""
-    grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    """Remove a dead lease; False where another process is at it, or was first."""
+    guard = path.with_name(f"{path.name}.takeover")
     try:
-        path.rename(grave)
-    except FileNotFoundError:
+        os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - guard.stat().st_mtime > STALE_SECONDS:  # its maker died
+                guard.unlink()
         return False
-    moved = read_lease(grave)
-    ours = moved is not None and moved["token"] == holder["token"]
-    if not ours:  # a live lease appeared in between: give it its name back
-        with contextlib.suppress(FileExistsError):
-            os.link(grave, path)
-    grave.unlink(missing_ok=True)
-    return ours
+    try:
+        now = read_lease(path)
+        if now is None or now["token"] != holder["token"] or is_live(path, now):
+            return False
+        path.unlink()
+        return True
+    finally:
+        guard.unlink(missing_ok=True)

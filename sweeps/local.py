@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.folder import SweepFolder
-from sweeps.lease import acquire, is_live
-from sweeps.worker import run_one
+from sweeps.lease import Lease, acquire, is_live
+from sweeps.worker import run_job
 
 POLL_SECONDS = 0.25
 MAX_DEATHS = 3
@@ -44,34 +44,44 @@ def start_queue(folder: SweepFolder) -> None:
         )
 
 
-def visible_gpus() -> list[int]:
-    """Return the GPUs that jobs may use, without importing torch."""
+def visible_gpus() -> list[str]:
+    """Return the GPUs that jobs may use, by number or by UUID, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [int(item) for item in visible.split(",") if item.strip().isdigit()]
+        return [item.strip() for item in visible.split(",") if item.strip()]
     if shutil.which("nvidia-smi") is None:
         return []
     listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return list(range(sum(line.startswith("GPU ") for line in listing.stdout.splitlines())))
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listing.stdout.splitlines()))]
 
 
 class Queue:
     """Runs that wait, and runs that a slot works on."""
 
-    def __init__(self, folder: SweepFolder) -> None:
-        """Read the sweep's settings."""
-        self.folder = folder
-        settings = folder.sweep()
-        self.slots: int = settings["slots"]
-        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+    def __init__(self, folder: SweepFolder, lease: Lease) -> None:
+        """Work a sweep while the lease is held."""
+        self.folder, self.lease = folder, lease
         self.gpus = visible_gpus()
         self.running: dict[str, tuple[int, Any]] = {}
+        self.submitted = -1
+        self._read()
+
+    def _read(self) -> None:
+        """Read the settings, and give failed runs another chance, whenever the sweep was submitted anew."""
+        submitted = self.folder.sweep_file.stat().st_mtime_ns
+        if submitted == self.submitted:
+            return
+        self.submitted = submitted
+        settings = self.folder.sweep()
+        self.slots: int = settings["slots"]
+        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
         self.failed: set[str] = set()
         self.deaths: Counter[str] = Counter()
 
     def work(self) -> None:
-        """Start runs as slots come free, until none is left or a stop is asked for."""
-        while True:
+        """Start runs as slots come free, until none is left, a stop is asked for, or the lease is lost."""
+        while not self.lease.lost:
+            self._read()
             self._reap()
             stop = self.folder.stop_asked()
             waiting = [] if stop else self._waiting()
@@ -100,11 +110,9 @@ class Queue:
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.folder.submissions / "local")
-        gpus = [self.gpus[slot % len(self.gpus)]] if self.gpus else []
-        executor.update_parameters(
-            timeout_min=TIMEOUT_MINUTES, gpus_per_node=len(gpus), visible_gpus=gpus, stderr_to_stdout=True
-        )
-        job = executor.submit(run_one, str(self.folder.path.resolve()), run_id)
+        executor.update_parameters(timeout_min=TIMEOUT_MINUTES, stderr_to_stdout=True)
+        devices = self.gpus[slot % len(self.gpus)] if self.gpus else None
+        job = executor.submit(run_job, str(self.folder.path.resolve()), run_id, devices)
         print(f"{time.strftime('%F %T')} {run_id} started as job {job.job_id}")
         return job
 
@@ -142,12 +150,16 @@ def main() -> None:
     os.close(read)
     lease = acquire(folder.queue_lease)
     os.close(write)
-    if lease is None:
-        return
-    try:
-        Queue(folder).work()
-    finally:
-        lease.release()
+    seen = -1
+    while lease is not None:
+        try:
+            queue = Queue(folder, lease)
+            queue.work()
+            seen = queue.submitted
+        finally:
+            lease.release()
+        # a submission that came while this queue was about to leave took it for alive
+        lease = acquire(folder.queue_lease) if folder.sweep_file.stat().st_mtime_ns != seen else None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ exponent, so the grid's batch rule keeps its own and is scaled, as far up as bot
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -120,9 +121,9 @@ def pilot(grid: Grid, *, results: Path, executor: str, output: Path) -> str:
         if not any(wanted):
             break
     tuned = _rules(grid, best, trials, budget)
-    text = f"# Written by `scaling-sweep pilot {grid.file.name}`. Use it in the grid: tuned: {output.name}\n"
+    text = f"# Written by `scaling-sweep pilot {grid.file.name}`. In the grid: tuned: {_beside(output, grid.file)}\n"
     write_bytes(output, (text + yaml.safe_dump(tuned, sort_keys=False, width=100, default_flow_style=None)).encode())
-    return _report(tuned, best, output)
+    return _report(tuned, best, output, grid.file)
 
 
 def find_best(trials: Sequence[Trial], smallest_batch: float) -> Best:
@@ -276,7 +277,7 @@ def _round(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _report(tuned: dict[str, Any], best: Sequence[Best], output: Path) -> str:
+def _report(tuned: dict[str, Any], best: Sequence[Best], output: Path, grid: Path) -> str:
     """Return the findings as text."""
     rows = [
         [
@@ -293,4 +294,11 @@ def _report(tuned: dict[str, Any], best: Sequence[Best], output: Path) -> str:
     budget = format_flops(tuned["evidence"][0]["budget"])
     table = format_table(["N", "peak lr", "bracket", "batch", "bracket", "loss", ""], rows, left=(6,))
     rules = "\n".join(f"{key}: {tuned[key]}" for key in ("peak_lr", "batch"))
-    return f"pilot at {budget} FLOPs\n{table}\n{rules}\nwrote {output}\nnext: add `tuned: {output.name}` to the grid"
+    line = f"tuned: {_beside(output, grid)}"
+    next_step = f"next: add `{line}` to {grid}, instead of train.batch and train.peak_lr"
+    return f"pilot at {budget} FLOPs\n{table}\n{rules}\nwrote {output}\n{next_step}"
+
+
+def _beside(output: Path, grid: Path) -> str:
+    """Return a path as the grid names it: relative to the grid's folder."""
+    return os.path.relpath(output.resolve(), grid.resolve().parent)

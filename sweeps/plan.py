@@ -197,7 +197,7 @@ def _point(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, where
     """Return a point with its verdict: run, dropped or refused."""
     resolved = resolve(grid, corner, trainer, corpus_hash, where)
     spec = resolved.spec
-    flags = [] if grid.tuned or not grid.built_in else ["untuned"]
+    flags = [] if grid.is_tuned or not grid.built_in else ["untuned"]
     point = Point(spec=spec, cost=resolved.cost)
     status, reason = "run", ""
     warmup = spec.train.get("warmup", 0.0)
@@ -272,8 +272,9 @@ def _warnings(grid: Grid, points: list[Point], censored: list[dict[str, Any]]) -
             f"{format_flops(cut['budget'])}: max_epochs drops {sizes}, so the left arm of its U is cut. Use more "
             "unique hours or a larger max_epochs to see it",
         )
-    if not grid.tuned and grid.built_in and runs:
-        warn("untuned", "learning rate and batch are untuned rules: run `scaling-sweep pilot` first")
+    if not grid.is_tuned and grid.built_in and runs:
+        why = "the pilot's best lies at the edge of what it tried" if grid.tuned else "run `scaling-sweep pilot` first"
+        warn("untuned", f"learning rate and batch are untuned rules: {why}")
     thin = {
         point.cost.params: point.cost.params_by_part["layers"] / point.cost.params
         for point in runs

@@ -11,25 +11,19 @@ from typing import Any
 
 from scaling.errors import InputError, WorkError
 from scaling.files import read_json, write_json
-from scaling.units import format_count, parse_seconds
+from scaling.units import format_count
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
-from sweeps.worker import RequeuedRun
+from sweeps.slurmjob import SlurmRun
 
-SETTINGS = {
-    "partition": "slurm_partition",
-    "account": "slurm_account",
-    "qos": "slurm_qos",
-    "constraint": "slurm_constraint",
-    "array_parallelism": "slurm_array_parallelism",
-    "setup": "slurm_setup",
-    "timeout": None,
-}
-"""Keys of cluster.slurm and what submitit calls them."""
-DEFAULT_TIMEOUT = "4h"
+DEFAULT_TIMEOUT = 4 * 3600.0
 DEFAULT_PARALLELISM = 32
 SQUEUE_SECONDS = 20
 MEMORY_GB = 4.0
+MAX_ARRAY = 1000
+"""Jobs in an array; SLURM's own limit by default is 1001."""
+MANY = 10_000
+"""Times that a job may reach its time limit and be requeued."""
 
 
 def submit_arrays(plan: Plan, folder: SweepFolder, ids: list[str]) -> None:
@@ -48,21 +42,27 @@ def submit_arrays(plan: Plan, folder: SweepFolder, ids: list[str]) -> None:
             value="slurm",
             remedy="use --executor local, or a login node",
         )
-    alive = set(jobs_of(folder).values()) & queued_jobs()
+    adopt(folder)
+    alive = set(jobs_of(folder).values()) & set(queued_jobs())
     waiting = {run_id for run_id, job in jobs_of(folder).items() if job in alive}
     shapes: dict[tuple[tuple[str, Any], ...], list[str]] = defaultdict(list)
     wanted = set(ids) - waiting
     for point in plan.runs:
         if point.spec.id in wanted:
             shapes[tuple(sorted(resources_of(plan, point).items()))].append(point.spec.id)
-    for shape, run_ids in shapes.items():
+    arrays = [
+        (shape, of_shape[first : first + MAX_ARRAY])
+        for shape, of_shape in shapes.items()
+        for first in range(0, len(of_shape), MAX_ARRAY)
+    ]
+    for shape, run_ids in arrays:
         intent = folder.submissions / uuid.uuid4().hex
         write_json(intent / "intent.json", {"runs": run_ids, "resources": dict(shape)})
-        executor = submitit.AutoExecutor(folder=intent / "%j", cluster="slurm")
+        executor = submitit.AutoExecutor(folder=intent / "%j", cluster="slurm", slurm_max_num_timeout=MANY)
         executor.update_parameters(name=intent.name, **parameters(plan.grid.cluster.slurm, dict(shape)))
         path = str(folder.path.resolve())
         try:
-            jobs = executor.map_array(RequeuedRun(), [path] * len(run_ids), run_ids)
+            jobs = executor.map_array(SlurmRun(), [path] * len(run_ids), run_ids)
         except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError, RuntimeError) as error:
             message = f"sbatch refused: {error}"
             raise WorkError(message) from error
@@ -74,7 +74,8 @@ def resources_of(plan: Plan, point: Point) -> dict[str, Any]:
     size = point.cost.params if point.cost else 0
     for row in plan.grid.cluster.resources:
         if size <= row["up_to"]:
-            return {key: value for key, value in row.items() if key != "up_to" and value is not None}
+            given = {key: value for key, value in row.items() if key != "up_to" and value is not None}
+            return {"cpus": plan.grid.cluster.threads, **given}
     if plan.grid.cluster.resources:
         raise InputError(
             "no row of cluster.resources holds this size",
@@ -87,15 +88,10 @@ def resources_of(plan: Plan, point: Point) -> dict[str, Any]:
 
 def parameters(settings: Mapping[str, Any], resources: Mapping[str, Any]) -> dict[str, Any]:
     """Return submitit's parameters for SLURM."""
-    from scaling.errors import did_you_mean
-
-    for key in settings:
-        if key not in SETTINGS:
-            raise InputError("unknown key", where=f"cluster.slurm.{key}", remedy=did_you_mean(key, SETTINGS))
-    named = {name: settings[key] for key, name in SETTINGS.items() if name is not None and key in settings}
+    named = {f"slurm_{key}": value for key, value in settings.items() if key != "timeout"}
     cpus = int(resources.get("cpus", 1))
     chosen: dict[str, Any] = {
-        "timeout_min": int(parse_seconds(settings.get("timeout", DEFAULT_TIMEOUT)) // 60) or 1,
+        "timeout_min": int(settings.get("timeout", DEFAULT_TIMEOUT) // 60) or 1,
         "nodes": int(resources.get("nodes", 1)),
         "tasks_per_node": 1,
         "cpus_per_task": cpus,
@@ -121,25 +117,38 @@ def jobs_of(folder: SweepFolder) -> dict[str, str]:
     return found
 
 
-def queued_jobs() -> set[str]:
-    """Return the ids of this user's jobs that SLURM still holds, array elements apart; raises WorkError if unknown."""
+def adopt(folder: SweepFolder) -> None:
+    """Note the jobs of arrays that were sent, but whose sender died before it could."""
+    orphans = [path for path in folder.submissions.glob("*/intent.json") if not path.with_name("ids.json").exists()]
+    if not orphans:
+        return
+    names = queued_jobs()
+    for intent in orphans:
+        jobs = {int(job.rpartition("_")[2]): job for job, name in names.items() if name == intent.parent.name}
+        run_ids = read_json(intent)["runs"]
+        write_json(intent.with_name("ids.json"), {run_ids[k]: job for k, job in jobs.items()})
+
+
+def queued_jobs() -> dict[str, str]:
+    """Return this user's jobs that SLURM holds and that are not ending: id, array elements apart -> name.
+
+    Raises:
+        WorkError: When SLURM does not answer.
+    """
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%F_%K %t %j"]
     try:
-        done = subprocess.run(
-            ["squeue", "--me", "--noheader", "--array", "--format=%F_%K"],
-            capture_output=True,
-            text=True,
-            timeout=SQUEUE_SECONDS,
-            check=True,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         message = f"squeue does not answer: {error}"
         raise WorkError(message) from error
-    return {line.strip().removesuffix("_N/A") for line in done.stdout.splitlines()}
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()]
+    return {job.removesuffix("_N/A"): name for job, state, name in rows if state != "CG"}
 
 
 def cancel_jobs(folder: SweepFolder) -> int:
     """Cancel the jobs of a sweep that SLURM still holds; return how many."""
-    alive = sorted(set(jobs_of(folder).values()) & queued_jobs())
+    adopt(folder)
+    alive = sorted(set(jobs_of(folder).values()) & set(queued_jobs()))
     if alive:
         subprocess.run(["scancel", *alive], check=True, timeout=SQUEUE_SECONDS, capture_output=True)
     return len(alive)

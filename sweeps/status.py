@@ -66,17 +66,8 @@ def _run_status(
     folder: SweepFolder, row: dict[str, Any], queued: set[str], reachable: bool, queue_alive: bool
 ) -> RunStatus:
     run_id = row["id"]
-    if (record := _record(folder, run_id)) is not None:
-        return RunStatus(
-            id=run_id,
-            row=row,
-            state=record.status,
-            progress=1.0,
-            loss=record.loss,
-            seconds=record.seconds,
-            left=None,
-            error=record.reason,
-        )
+    if (done := _done(folder, row)) is not None:
+        return done
     last = _last_metrics(folder, run_id)
     progress = last["step"] / row["updates"] if last else 0.0
     attempt = folder.last_attempt(run_id)
@@ -88,8 +79,10 @@ def _run_status(
             left = row["device_hours"] * 3600 * (1 - progress)
     elif run_id in queued:
         state = "queued"
+    elif (done := _done(folder, row)) is not None:  # it ended since the first look
+        return done
     elif attempt is None:
-        state = "queued" if queue_alive else "pending"
+        state = "queued" if queue_alive else "pending" if reachable else "unknown"
     elif attempt[1] is None:
         state = "died" if reachable else "unknown"
     else:
@@ -109,11 +102,24 @@ def _run_status(
     )
 
 
-def _record(folder: SweepFolder, run_id: str) -> Any:
+def _done(folder: SweepFolder, row: dict[str, Any]) -> RunStatus | None:
+    """Return the status of a run that has its record, None for another."""
     try:
-        return folder.record(run_id)
+        record = folder.record(row["id"])
     except InputError:
         return None
+    if record is None:
+        return None
+    return RunStatus(
+        id=record.id,
+        row=row,
+        state=record.status,
+        progress=1.0,
+        loss=record.loss,
+        seconds=record.seconds,
+        left=None,
+        error=record.reason,
+    )
 
 
 def _last_metrics(folder: SweepFolder, run_id: str) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from scaling.errors import InputError
-from scaling.files import read_json, write_bytes, write_json, write_json_lines
+from scaling.errors import InputError, WorkError
+from scaling.files import plain, read_json, write_bytes, write_json, write_json_lines
 from scaling.units import format_flops
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
@@ -57,11 +57,22 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
 
         submit_arrays(plan, folder, new)
     else:
-        from sweeps.worker import run_one
-
-        for run_id in new:
-            run_one(str(folder.path), run_id, listen=False)
+        _run_here(folder, new)
     return submission
+
+
+def _run_here(folder: SweepFolder, ids: list[str]) -> None:
+    """Do runs one after another in this process, and end at the first that fails."""
+    from sweeps.worker import run_one
+
+    for run_id in ids:
+        try:
+            run_one(str(folder.path), run_id)
+        except Exception as error:
+            message = (
+                f"{run_id}: {type(error).__name__}: {error} (scaling-sweep --debug submit ... shows the traceback)"
+            )
+            raise WorkError(message) from error
 
 
 def check(plan: Plan) -> None:
@@ -89,7 +100,7 @@ def check(plan: Plan) -> None:
     spent = {
         "flops": totals["flops"],
         "device_hours": totals["device_hours"],
-        "gpu_hours": totals["device_hours"],
+        "gpu_hours": _gpu_hours(plan),
     }
     for key, cap in plan.grid.cap.items():
         if spent[key] is None:
@@ -107,13 +118,27 @@ def check(plan: Plan) -> None:
             )
 
 
+def _gpu_hours(plan: Plan) -> float | None:
+    """Return hours times GPUs of all runs; a run whose resources are not said counts as one GPU."""
+    from sweeps.slurm import resources_of
+
+    hours = 0.0
+    for point in plan.runs:
+        if point.seconds is None:
+            return None
+        hours += point.seconds / 3600 * max(1, int(resources_of(plan, point)["gpus"]))
+    return hours
+
+
 def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
     """Write sweep.json, plan.jsonl and the specs; return the ids without a record."""
     grid = plan.grid
     for point in plan.runs:
         spec_file = folder.run(point.spec.id) / "spec.json"
-        write_json(spec_file, point.spec.to_dict(), once=True)
-        _same_science(spec_file, point.spec.science)
+        if spec_file.exists():
+            _same_science(spec_file, point.spec.science)
+        if not spec_file.exists() or read_json(spec_file) != plain(point.spec.to_dict()):  # places and flags may change
+            write_json(spec_file, point.spec.to_dict())
     before = folder.sweep() if folder.sweep_file.exists() else {}
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     write_bytes(folder.path / "grid.yaml", grid.file.read_bytes())

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
 from sweeps.lease import is_live
+from sweeps.slurm import jobs_of
 from sweeps.status import FINAL, RunStatus, format_status, sweep_status
 
-REFRESH_SECONDS = 1.0
-GRACE_SECONDS = 3.0
-"""How long nothing may be alive before waiting ends: a queue needs a moment to start a job."""
-ALIVE = ("running", "queued")
+LOCAL_SECONDS, SLURM_SECONDS = 1.0, 5.0
+"""Between two looks; each look at SLURM's jobs costs its controller a query."""
+GRACE_LOOKS = 3
+"""How often nothing may be alive before waiting ends: a queue needs a moment to start a job."""
+ALIVE = ("running", "queued", "unknown")
 
 
 def watch(folder: SweepFolder) -> list[RunStatus]:
@@ -23,10 +26,20 @@ def watch(folder: SweepFolder) -> list[RunStatus]:
     return _lines(folder)
 
 
-def _rounds(folder: SweepFolder) -> bool:
-    """Sleep for a round; return whether the local queue is alive."""
-    time.sleep(REFRESH_SECONDS)
-    return is_live(folder.queue_lease)
+def _looks(folder: SweepFolder) -> Iterator[list[RunStatus]]:
+    """Yield how the sweep stands, again and again until nothing of it runs or waits."""
+    pause = SLURM_SECONDS if jobs_of(folder) else LOCAL_SECONDS
+    quiet = 0
+    while True:
+        runs = sweep_status(folder)
+        yield runs
+        if all(run.state in FINAL for run in runs) and not is_live(folder.queue_lease):
+            return
+        alive = is_live(folder.queue_lease) or any(run.state in ALIVE for run in runs)
+        quiet = 0 if alive else quiet + 1
+        if quiet > GRACE_LOOKS:
+            return
+        time.sleep(pause)
 
 
 def _table(folder: SweepFolder) -> list[RunStatus]:
@@ -34,32 +47,23 @@ def _table(folder: SweepFolder) -> list[RunStatus]:
     from rich.live import Live
     from rich.text import Text
 
-    quiet_since = time.monotonic()
+    runs: list[RunStatus] = []
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-        while True:
-            runs = sweep_status(folder)
+        for runs in _looks(folder):
             live.update(Text(format_status(folder, runs)), refresh=True)
-            if _rounds(folder) or any(run.state in ALIVE for run in runs):
-                quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since > GRACE_SECONDS or all(run.state in FINAL for run in runs):
-                return sweep_status(folder)
+    return runs
 
 
 def _lines(folder: SweepFolder) -> list[RunStatus]:
-    before = {run.id for run in sweep_status(folder) if run.state in FINAL}
-    told = set(before)
-    quiet_since = time.monotonic()
-    while True:
-        runs = sweep_status(folder)
+    told = {run.id for run in sweep_status(folder) if run.state in FINAL}
+    runs: list[RunStatus] = []
+    for runs in _looks(folder):
         for run in runs:
             if run.state in (*FINAL, "failed") and run.id not in told:
                 told.add(run.id)
                 done = sum(other.state in FINAL for other in runs)
                 print(f"[{done}/{len(runs)}] {_line(run)}", file=sys.stderr, flush=True)
-        if _rounds(folder) or any(run.state in ALIVE for run in runs):
-            quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since > GRACE_SECONDS or all(run.state in FINAL for run in runs):
-            return sweep_status(folder)
+    return runs
 
 
 def _line(run: RunStatus) -> str:

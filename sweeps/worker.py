@@ -1,7 +1,7 @@
 """One run, start to record: leave if it is done, take the lease, resume, train, write the record once, leave.
 
-Calling it twice for a run is harmless: the second finds the record or the lease. What a job file holds is this
-function and two strings.
+Calling it twice for a run is harmless: the second finds the record or the lease. What a job file holds is a function
+and a few strings.
 """
 
 from __future__ import annotations
@@ -24,35 +24,39 @@ from sweeps.folder import SweepFolder
 from sweeps.lease import acquire
 from sweeps.trainers import load_trainer
 
-OUTCOMES = ("completed", "diverged", "stopped", "failed", "done-before", "held-elsewhere")
-"""What `run_one` returns; the last two mean that there was nothing to do."""
 
-
-class _Stop:
+class Stop:
     """Set by a signal; the trainer saves and returns at its next step."""
 
     def __init__(self) -> None:
-        self.asked = False
+        """Not asked yet."""
+        self.signals: set[int] = set()
+        """Those that came."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether any signal came."""
+        return bool(self.signals)
 
     def listen(self) -> None:
-        """Take over the signals that mean `stop now`, except SLURM's time-limit signal, which submitit requeues on."""
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if "SLURM_JOB_ID" not in os.environ:
-            numbers.append(signal.SIGUSR2)
-        for number in numbers:
+        """Take over the signals that mean `stop now`."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.signals.add(number)
 
 
-def run_one(sweep: str, run_id: str, *, listen: bool = True) -> str:
+def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
     """Do one run of a sweep and return an outcome.
 
     Args:
         sweep: The sweep's folder.
         run_id: The run.
-        listen: Take over the signals that ask to stop; false where the caller's own process runs it.
+        stop: Says when a signal asked to stop.
+
+    Returns:
+        `completed`, `diverged`, `stopped`, or where there was nothing to do `done-before` or `held-elsewhere`.
 
     Raises:
         Exception: Whatever the trainer raised, after it was written to the attempt's exit.json.
@@ -63,16 +67,18 @@ def run_one(sweep: str, run_id: str, *, listen: bool = True) -> str:
     lease = acquire(folder.run(run_id) / "lease.json")
     if lease is None:
         return "held-elsewhere"
+    if folder.record_file(run_id).exists():  # written by the holder before
+        lease.release()
+        return "done-before"
     attempt = _new_attempt(folder.run(run_id))
-    stop = _Stop()
-    if listen:
-        stop.listen()
+    stop = stop or Stop()
     try:
         spec = folder.spec(run_id)
         run = RunFolder(
             folder.run(run_id),
             save_every=folder.sweep()["save_every"],
             stop=lambda: stop.asked or lease.lost or folder.stop_asked(),
+            owned=lambda: not lease.lost,
         )
         trainer = load_trainer(spec.trainer, spec.where.get("trainer"))
         record = trainer.train(spec, run)
@@ -95,18 +101,13 @@ def run_one(sweep: str, run_id: str, *, listen: bool = True) -> str:
         lease.release()
 
 
-class RequeuedRun:
-    """`run_one` for SLURM: submitit puts a job back into the queue that is preempted or reaches its time limit."""
-
-    def __call__(self, sweep: str, run_id: str) -> str:
-        """Do one run of a sweep."""
-        return run_one(sweep, run_id)
-
-    def checkpoint(self, sweep: str, run_id: str) -> Any:
-        """Return what the requeued job does: the same again, from the last checkpoint."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, sweep, run_id)
+def run_job(sweep: str, run_id: str, devices: str | None = None) -> str:
+    """Do one run as a local job, on the devices that its slot has."""
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+    stop = Stop()
+    stop.listen()
+    return run_one(sweep, run_id, stop)
 
 
 def _check(record: Any, run_id: str) -> None:

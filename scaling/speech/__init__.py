@@ -40,7 +40,9 @@ def cost(spec: RunSpec) -> Cost:
     crops, samples = spec.train["crops"], spec.train["crop_samples"]
     return Cost(
         params=sum(parts.values()) - parts["head"],
-        flops_per_step=step_flops(shape, samples, crops, head=head, masked=masked_of(spec)),
+        flops_per_step=step_flops(
+            shape, samples, crops, head=head, masked=masked_of(spec), layer_drop=spec.train.get("layer_drop", 0.0)
+        ),
         frames_per_step=crops * shape.frames(samples),
         params_by_part=parts,
     )

@@ -1,7 +1,9 @@
 """Crops: which stretch of audio each step sees, as a function of the seed and the step alone.
 
-An epoch is one pass over the subset: every utterance is cut into whole crops from a random phase on, and the crops
-of all utterances are shuffled. So a resumed run sees what it would have seen, and `epochs` means what it says.
+A pass cuts every utterance of the subset into whole crops from a random phase on, and shuffles the crops of all
+utterances; so a resumed run sees what it would have seen. What is left of an utterance beside its crops waits for
+another pass, so a pass holds less than the subset. `epochs` of a record is hours seen over unique hours: how often
+a second of the subset is seen on average.
 """
 
 from __future__ import annotations
@@ -84,11 +86,6 @@ class Crops:
                 )
         self._epoch = (-1, np.zeros((0, 2), dtype=np.int64))
         self._per_epoch = int((self._index.counts[self.utterances] // self._strides).sum())
-
-    @property
-    def usable_hours(self) -> float:
-        """Hours of the utterances of the subset that are long enough for a crop."""
-        return float(self.corpus.table["samples"][self.utterances].sum()) / SAMPLE_RATE / 3600
 
     def batch(self, step: int, crops: int) -> Batch:
         """Return the crops of a step."""

@@ -6,6 +6,7 @@ and both front ends, so that all of them line up.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from scaling.errors import InputError
 from scaling.files import write_json
@@ -65,6 +67,7 @@ def derive(corpus: Corpus, name: str, make: Callable[[Path], dict[str, Any]]) ->
         ) from None
     try:
         write_json(temporary / "info.json", make(temporary))
+        temporary.chmod(0o755)  # a temporary folder is its maker's alone; a corpus is for all who can read it
         try:
             os.rename(temporary, final)  # noqa: PTH104 - must fail where the target exists
         except OSError:
@@ -79,11 +82,22 @@ def each_utterance(
     corpus: Corpus, utterances: np.ndarray, compute: Callable[[np.ndarray], T]
 ) -> Iterator[tuple[int, T]]:
     """Yield (utterance, compute(samples)) in order, computed by one thread a core."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _one_torch_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
         block = 256  # keeps the results in flight few
         for first in range(0, len(utterances), block):
             chosen = utterances[first : first + block]
             yield from zip(chosen, pool.map(lambda u: compute(corpus.samples(u)), chosen), strict=True)
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Keep torch from using several threads inside each of ours, then give the caller its number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def frames_in(hours: float) -> float:

@@ -40,7 +40,6 @@ def make_features(corpus: Corpus) -> np.ndarray:
 
 def _write(corpus: Corpus, frames: Frames, folder: Path) -> dict[str, Any]:
     """Fill the array and return its mean and deviation."""
-    torch.set_num_threads(1)
     ranked = corpus.subset()
     first = ranked[: int(np.searchsorted(np.cumsum(frames.counts[ranked]), frames_in(STATISTICS_HOURS))) + 1]
     usable = [u for u in first if frames.counts[u]]

@@ -96,7 +96,6 @@ def _write(corpus: Corpus, frames: Frames, settings: dict[str, Any], folder: Pat
     """Fit the clusters, label every frame, and return what is worth knowing."""
     from scipy.cluster.vq import kmeans2, vq
 
-    torch.set_num_threads(1)
     clusters = settings["clusters"]
     ranked = corpus.subset()
     ranked = ranked[frames.counts[ranked] > 0]

@@ -65,11 +65,11 @@ def prepare(spec: RunSpec) -> None:
 
 def train(spec: RunSpec, run: RunFolder) -> RunRecord | None:
     """Train one encoder from its last checkpoint on and return its record; None when told to stop."""
-    torch.set_num_threads(spec.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     corpus = Corpus(spec.where["corpus"])
     targets = make_targets(corpus, spec.targets)
     crops = open_crops(spec, corpus)
+    torch.set_num_threads(spec.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = Model(spec).to(device)
     optimiser = make_optimiser(model, spec)
     cost = run_cost(spec)

@@ -79,7 +79,7 @@ def test_a_pilot_runs_writes_its_rules_and_the_grid_uses_them(tmp_path, corpus, 
     )
     (tmp_path / "grid.yaml").write_text(grid)
     assert main(["pilot", "grid.yaml", "--executor", "debug"]) == 0
-    assert "next: add `tuned: grid.tuned.yaml` to the grid" in capsys.readouterr().out
+    assert "next: add `tuned: grid.tuned.yaml` to grid.yaml, instead of" in capsys.readouterr().out
     (tmp_path / "grid.yaml").write_text(grid.replace(" batch: 4, peak_lr: 2e-3,", "") + "tuned: grid.tuned.yaml\n")
     tuned = load_grid(tmp_path / "grid.yaml")
     assert tuned.tuned is not None

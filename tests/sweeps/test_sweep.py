@@ -10,10 +10,11 @@ import time
 import pandas as pd
 import pytest
 
-from scaling import InputError, RunRecord
+from scaling import InputError, RunRecord, WorkError
 from scaling.files import read_json, write_json
+from scaling.results import read_records
 from sweeps.cli import main
-from sweeps.collect import collect, write_table
+from sweeps.collect import write_table
 from sweeps.folder import SweepFolder
 from sweeps.gridfile import load_grid
 from sweeps.lease import acquire, is_live
@@ -58,7 +59,7 @@ def test_a_changed_grid_submits_the_difference(toy):
 
 def test_a_failure_stays_apart_and_is_tried_again(toy, capsys):
     grid = toy(trainer_args="{bad_seed: 1}")
-    with pytest.raises(RuntimeError, match="seed 1 is bad"):
+    with pytest.raises(WorkError, match="seed 1 is bad"):
         submitted(grid)
     folder = SweepFolder(grid.parent / "results" / "toy")
     failed = [run for run in sweep_status(folder) if run.state == "failed"]
@@ -74,13 +75,13 @@ def test_a_diverged_run_is_a_result(toy):
 def test_a_run_is_done_once_whoever_asks(toy):
     folder = submitted(toy()).folder
     run_id = folder.record_ids()[0]
-    assert run_one(str(folder.path), run_id, listen=False) == "done-before"
+    assert run_one(str(folder.path), run_id) == "done-before"
     folder.record_file(run_id).unlink()
     lease = acquire(folder.run(run_id) / "lease.json")
     assert lease is not None
-    assert run_one(str(folder.path), run_id, listen=False) == "held-elsewhere"
+    assert run_one(str(folder.path), run_id) == "held-elsewhere"
     lease.release()
-    assert run_one(str(folder.path), run_id, listen=False) == "completed"
+    assert run_one(str(folder.path), run_id) == "completed"
 
 
 def test_a_record_that_is_there_is_never_replaced(toy):
@@ -220,7 +221,7 @@ def test_collect_writes_one_table_and_names_what_is_no_record(toy, capsys):
     folder = submitted(toy()).folder
     (folder.path / "records" / "torn.json").write_text('{"id": "x", "sta')
     (folder.path / "records" / "foreign.json").write_text('{"hello": 1}')
-    rows, excluded = collect(folder)
+    rows, excluded = read_records(folder.path)
     assert len(rows) == 12
     assert {e["file"].rsplit("/", 1)[1] for e in excluded} == {"torn.json", "foreign.json"}
     for suffix in (".csv", ".jsonl"):

@@ -8,7 +8,8 @@
     derived/           features and labels made from the corpus, each under the hash of its settings
 
 Utterances have a random rank that is fixed at creation; a subset of H hours is the first H hours by rank, so
-1 h lies inside 10 h. Held-out utterances are fixed at creation too and share no speaker and no text with the rest.
+1 h lies inside 10 h. Held-out utterances are fixed at creation too. They share no speaker and no text with the rest
+where a corpus is synthetic, and no speaker where an imported one has several.
 """
 
 from __future__ import annotations
@@ -167,7 +168,12 @@ class Corpus:
 
     @cached_property
     def _shards(self) -> list[np.ndarray]:
-        return [np.memmap(self._shard_path(shard["name"]), dtype="<i2", mode="r") for shard in self.manifest["shards"]]
+        return [
+            np.memmap(self._shard_path(shard["name"]), dtype="<i2", mode="r")
+            if shard["samples"]
+            else np.zeros(0, dtype="<i2")  # every file of it was unusable; an empty file cannot be mapped
+            for shard in self.manifest["shards"]
+        ]
 
     def _shard_path(self, name: str) -> Path:
         return self.path / "shards" / f"{name}.i16"
