@@ -7,6 +7,7 @@ import time
 import pytest
 
 from scaling import InputError
+from scaling.files import read_json
 from sweeps.cli import main
 from sweeps.gridfile import load_grid
 from sweeps.plan import make_plan
@@ -80,12 +81,78 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(toy):  # noqa: F811
     assert folder.record(run_id).metrics["resumes"] == 1.0
 
 
+def one_run(make, partition, **cluster):
+    more = "".join(f", {key}: {value}" for key, value in cluster.items())
+    return make(
+        cluster=f"{{executor: slurm, save_every: 1h, slurm: {{partition: {partition}{more}}}}}",
+        seeds="[0]",
+        budgets="[1e7]",
+        model="{sizes: [100]}",
+        trainer_args="{steps: 450, seconds: 0.1}",
+    )
+
+
+def outcomes(folder, run_id):
+    files = sorted((folder.run(run_id) / "attempts").glob("*/exit.json"))
+    return [read_json(file)["outcome"] for file in files]
+
+
+def test_a_preempted_job_saves_and_goes_on(toy):  # noqa: F811
+    folder = submitted(one_run(toy, "low")).folder
+    run_id = sweep_status(folder)[0].id
+    wait_for(lambda: sweep_status(folder)[0].progress > 0.1)
+    subprocess.run(
+        ["srun", "--partition=high", "--nodes=2", "--exclusive", "--mem=0", "--time=2", "sleep", "3"],
+        check=True,
+        timeout=90,
+    )
+    wait_for(lambda: folder.record_file(run_id).exists(), 240)
+    assert outcomes(folder, run_id) == ["stopped", "completed"]
+    assert folder.record(run_id).metrics["resumes"] == 1.0, "it saved in the grace time, long before save_every"
+
+
+def test_a_job_saves_before_its_time_limit_and_is_requeued(toy):  # noqa: F811
+    folder = submitted(one_run(toy, "main", timeout="2m")).folder  # the signal comes 90 s before the end
+    run_id = sweep_status(folder)[0].id
+    wait_for(lambda: folder.record_file(run_id).exists(), 300)
+    found = outcomes(folder, run_id)
+    assert found[-1] == "completed"
+    assert set(found[:-1]) == {"stopped"}
+    assert folder.record(run_id).metrics["resumes"] == len(found) - 1 >= 1
+
+
+def test_submit_right_after_cancel_starts_again(toy):  # noqa: F811
+    grid = one_run(toy, "main")
+    folder = submitted(grid).folder
+    run_id = sweep_status(folder)[0].id
+    wait_for(lambda: sweep_status(folder)[0].progress > 0.1)
+    assert main(["cancel", str(folder.path)]) == 0
+    submitted(grid)
+    wait_for(lambda: folder.record_file(run_id).exists(), 240)
+    assert folder.record(run_id).metrics["resumes"] == 1.0
+
+
+def test_jobs_whose_sender_died_are_adopted(toy):  # noqa: F811
+    grid = toy(cluster=CLUSTER, trainer_args="{steps: 20, seconds: 0.2}")
+    folder = submitted(grid).folder
+    (ids,) = folder.submissions.glob("*/ids.json")
+    before = read_json(ids)
+    ids.unlink()
+    submitted(grid)
+    assert len(list(folder.submissions.glob("*/intent.json"))) == 1, "no second array"
+    adopted = read_json(ids)
+    assert adopted
+    assert adopted.items() <= before.items()
+    watch(folder)
+    assert set(states(folder)) == {"completed"}
+
+
 def test_cancel_ends_the_jobs_and_submit_goes_on(toy):  # noqa: F811
     grid = toy(cluster=CLUSTER, trainer_args="{steps: 60, seconds: 0.1}", seeds="[0]")
     folder = submitted(grid).folder
     wait_for(lambda: "running" in states(folder))
     assert main(["cancel", str(folder.path)]) == 0
-    wait_for(lambda: not set(jobs_of(folder).values()) & queued_jobs())
+    wait_for(lambda: not set(jobs_of(folder).values()) & set(queued_jobs()))
     assert "completed" not in states(folder)
     submitted(grid)
     watch(folder)
