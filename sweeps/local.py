@@ -62,7 +62,8 @@ class Queue:
         """Work a sweep while the lease is held."""
         self.folder, self.lease = folder, lease
         self.gpus = visible_gpus()
-        self.running: dict[str, tuple[int, Any]] = {}
+        self.running: dict[str, tuple[int, Any, int]] = {}
+        """Run -> its slot, its job, and the submission that it was started for."""
         self.submitted = -1
         self._read()
 
@@ -85,9 +86,9 @@ class Queue:
             self._reap()
             stop = self.folder.stop_asked()
             waiting = [] if stop else self._waiting()
-            free = [slot for slot in range(self.slots) if slot not in {s for s, _ in self.running.values()}]
+            free = [slot for slot in range(self.slots) if slot not in {s for s, _, _ in self.running.values()}]
             for slot, run_id in zip(free, waiting, strict=False):
-                self.running[run_id] = (slot, self._start(run_id, slot))
+                self.running[run_id] = (slot, self._start(run_id, slot), self.submitted)
             if not self.running and (stop or not self._pending()):
                 return
             time.sleep(POLL_SECONDS)
@@ -118,7 +119,7 @@ class Queue:
 
     def _reap(self) -> None:
         """Take runs off their slots whose job has ended, and judge those without a record."""
-        for run_id, (_, job) in list(self.running.items()):
+        for run_id, (_, job, submitted) in list(self.running.items()):
             if not job.done():
                 continue
             del self.running[run_id]
@@ -126,6 +127,8 @@ class Queue:
             outcome = attempt[1]["outcome"] if attempt and attempt[1] else "died"
             if self.folder.record_file(run_id).exists():
                 outcome = "done"
+            elif submitted != self.submitted:
+                outcome += ", and was submitted again since"
             elif outcome == "failed":
                 self.failed.add(run_id)
             elif outcome == "died":

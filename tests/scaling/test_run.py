@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import torch
 
 from scaling.run import RunFolder
@@ -36,6 +39,27 @@ def test_temporaries_of_a_killed_writer_are_swept_out(tmp_path):
     (tmp_path / ".tmp-abc-checkpoint.pt").write_bytes(b"half")
     RunFolder(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_other_writers_have_in_hand_stays(tmp_path):
+    (tmp_path / ".tmp-abc-lease.json").write_bytes(b"{}")
+    RunFolder(tmp_path)
+    assert (tmp_path / ".tmp-abc-lease.json").exists()
+
+
+def test_a_run_that_was_taken_over_saves_nothing(tmp_path):
+    RunFolder(tmp_path).save({"step": 5})
+    RunFolder(tmp_path, owned=lambda: False).save({"step": 2})
+    assert RunFolder(tmp_path).load() == {"step": 5}
+
+
+def test_a_state_without_torch_keeps_its_infinities(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from scaling.run import RunFolder; path = Path(sys.argv[1])\n"
+        "RunFolder(path).save({'best': float('inf'), 'x': [1.5]}); state = RunFolder(path).load()\n"
+        "assert state == {'best': float('inf'), 'x': [1.5]}, state; assert (path / 'checkpoint.json').exists()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 def test_saving_is_due_after_the_interval(tmp_path):

@@ -86,6 +86,8 @@ def test_the_rules_by_default_are_those_of_the_study(tmp_path):
         (("  schedule: wsd", "  schedul: wsd"), 18, "unknown key"),
         (("name: hubert-isoflop", "name: ../../etc"), 1, "a name becomes a folder"),
         (("min_updates: 500", "min_updates: 0.5"), 12, "not a whole number"),
+        (("partition: gpu", "partitoin: gpu"), 23, "did you mean partition"),
+        (("setup: [module load cuda]", "setup: [3]"), 23, "not a text, got 3"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, change, line, message):
@@ -140,6 +142,30 @@ def test_shapes_and_reference_budgets(tmp_path):
     assert grid.budgets[0].steps == 400_000
 
 
+def test_a_reference_run_has_the_front_end_of_the_grid(tmp_path):
+    reference = "budgets: [{steps: 1000, of: {layers: 2, width: 64, ffn: 128, heads: 2}}]"
+    of = load(tmp_path, GOOD.replace("budgets: [4e11, 1e12, 2.5e12]", reference)).budgets[0].of
+    assert (of.frontend, of.position_kernel, of.position_groups) == ("logmel", 32, 64)
+    for wrong, message in (("{steps: 10, of: 5}", "not a mapping"), ("{steps: 10}", "has the keys steps and of")):
+        with pytest.raises(InputError, match=message):
+            load(tmp_path, GOOD.replace("budgets: [4e11, 1e12, 2.5e12]", f"budgets: [{wrong}]"))
+
+
+@pytest.mark.parametrize("seconds", ["1.1", "0.28", "2.2"])
+def test_a_crop_of_whole_frames_is_read_whatever_binary_fractions_say(tmp_path, seconds):
+    assert load(tmp_path, GOOD.replace("crop_seconds: 4", f"crop_seconds: {seconds}")).train.crop_seconds == float(
+        seconds
+    )
+
+
+def test_settings_of_the_built_in_trainer_are_refused_for_another(tmp_path):
+    own = "trainer: mine:train\nmodel: {sizes: [10, 20]}\nsteps: [5]\n"
+    assert load(tmp_path, own).steps == (5,)
+    for section in ("train: {batch: 4}", "targets: {clusters: 5}"):
+        with pytest.raises(InputError, match="sets the built-in trainer"):
+            load(tmp_path, own + section + "\n")
+
+
 def test_a_wrong_shape_is_named(tmp_path):
     text = GOOD.replace("sizes: {from: 8k, to: 1M, count: 6}", "shapes: [{layers: 3, width: 640, ffn: 2048, heads: 7}]")
     with pytest.raises(InputError, match="does not divide the width 640, got 7"):
@@ -155,6 +181,13 @@ def test_tuned_rules_are_used_and_not_given_twice(tmp_path):
     assert grid.train.peak_lr(4e3) == pytest.approx(5e-3)
     (tmp_path / "grid.tuned.yaml").write_text(tuned.removeprefix("tuned: "))
     assert load(tmp_path, lean + "tuned: grid.tuned.yaml\n").train == grid.train
+    assert grid.is_tuned
+    with pytest.raises(InputError, match=r"unknown key(.|\n)*did you mean peak_lr"):
+        load(tmp_path, lean + tuned.replace("batch:", "peak_Ir: 1, batch:"))
+    with pytest.raises(InputError, match="batch is missing"):
+        load(tmp_path, lean + "tuned: {peak_lr: 1e-3}\n")
+    edge = tuned.replace("exponent: 0}}", "exponent: 0}, evidence: [{bracketed: false}]}")
+    assert not load(tmp_path, lean + edge).is_tuned, "a best value at the edge of what was tried is no optimum"
 
 
 words = st.sampled_from(

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +44,28 @@ def test_the_lease_of_another_machine_lives_while_it_is_touched(tmp_path):
     long_ago = time.time() - STALE_SECONDS - 1
     os.utime(path, (long_ago, long_ago))
     assert not is_live(path)
+
+
+def test_a_silent_holder_of_this_machine_keeps_its_lease_and_its_process_number_alone_is_not_it(tmp_path):
+    path = tmp_path / "lease.json"
+    lease = acquire(path)
+    long_ago = time.time() - 10 * STALE_SECONDS
+    os.utime(path, (long_ago, long_ago))
+    assert acquire(path) is None, "stopped, or holding the interpreter's lock: still alive"
+    lease.release()
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": "1", "token": "t"}))
+    assert not is_live(path), "another process has the number now"
+
+
+def test_a_takeover_whose_maker_died_does_not_last(tmp_path):
+    path, guard = tmp_path / "lease.json", tmp_path / "lease.json.takeover"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t", "since": 0}))
+    guard.touch()
+    for file in (path, guard):
+        os.utime(file, (0, 0))
+    assert acquire(path) is None
+    assert not guard.exists()
+    assert acquire(path) is not None
 
 
 def test_a_holder_notices_that_it_lost_its_lease(tmp_path, monkeypatch):

@@ -102,6 +102,35 @@ def test_a_spec_of_the_same_id_and_another_content_is_refused(toy):
         submitted(toy())
 
 
+def test_places_and_flags_of_a_spec_follow_the_grid(toy):
+    folder = submitted(toy()).folder
+    run_id = folder.record_ids()[0]
+    spec = folder.run(run_id) / "spec.json"
+    moved = read_json(spec)
+    moved["where"]["trainer"] = "/gone"
+    write_json(spec, moved)
+    submitted(toy())
+    assert folder.spec(run_id).where["trainer"] != "/gone"
+
+
+def test_a_live_queue_tries_failed_runs_again_after_a_new_submission(toy):
+    grid = toy(
+        trainer_args="{bad_seed: 1, steps: 60, seconds: 0.05}",
+        cluster="{executor: local, slots: 2}",
+        budgets="[1e7]",
+        model="{sizes: [100]}",
+        seeds="[0, 1, 2]",
+    )
+    folder = submitted(grid, "local").folder
+    wait_for(lambda: "failed" in states(folder))
+    trainer = grid.parent / "toy.py"
+    trainer.write_text(trainer.read_text().replace('if spec.seed == args.get("bad_seed")', "if False"))
+    assert is_live(folder.queue_lease)
+    submitted(grid, "local")
+    watch(folder)
+    assert set(states(folder)) == {"completed"}
+
+
 def test_the_local_queue_keeps_to_its_slots_and_finishes(toy):
     folder = submitted(toy(trainer_args="{steps: 10, seconds: 0.05}"), "local").folder
     most = 0

@@ -157,6 +157,20 @@ def test_audio_that_cannot_be_used_is_named_and_the_rest_imported(tmp_path):
     assert excluded["silent.wav"] == "empty"
 
 
+def test_a_shard_of_nothing_but_broken_files_harms_nobody(tmp_path):
+    for i in range(260):
+        folder = tmp_path / "in" / f"s{i:03d}"
+        folder.mkdir(parents=True)
+        if i < 30 or i >= 230:
+            soundfile.write(folder / "a.wav", np.sin(np.arange(16_000) / 10), 16_000)
+        else:
+            (folder / "a.wav").write_bytes(b"RIFF, no more")
+    corpus = import_audio(tmp_path / "out", source=str(tmp_path / "in"), workers=2)
+    empty = [shard for shard in corpus.manifest["shards"] if not shard["samples"]]
+    assert empty
+    assert all(len(corpus.samples(u)) == 16_000 for u in range(len(corpus.table)))
+
+
 def test_a_folder_without_usable_audio_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(InputError, match="0 audio files"):
