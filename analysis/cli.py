@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analysis.table import RunTable
 
 PROGRAM = "scaling-fit"
+MIN_DRAWS = 20
 FORMATS = ("pdf", "png")
 
 
@@ -118,8 +119,10 @@ def _fit(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     from scaling.errors import InputError
 
-    if args.bootstrap < 0:
-        raise InputError("a number of draws cannot be negative", where="--bootstrap", value=args.bootstrap)
+    if args.bootstrap < 0 or 0 < args.bootstrap < MIN_DRAWS:
+        what = "a number of draws cannot be negative" if args.bootstrap < 0 else "too few draws for an interval"
+        remedy = f"write 0 for none, or at least {MIN_DRAWS}"
+        raise InputError(what, where="--bootstrap", value=args.bootstrap, remedy=remedy)
     if not 0 < args.level < 1:
         raise InputError("a level lies between 0 and 1", where="--level", value=args.level, remedy="write 0.95")
     if args.seed < 0:
@@ -208,7 +211,7 @@ def write_outputs(fitted: Fit, table: RunTable, folder: Path) -> list[Path]:
 
 def _slug(label: str) -> str:
     """Return a label as a folder's name."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in label).strip(".") or "group"
+    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in label).strip(".") or "group"
 
 
 if __name__ == "__main__":

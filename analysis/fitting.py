@@ -23,7 +23,7 @@ from analysis.newton import Objective, objective_named
 from analysis.parametric import Parametric, fit_parametric
 from analysis.table import RunTable
 from scaling.errors import InputError, WorkError, did_you_mean
-from scaling.units import format_flops
+from scaling.units import format_count, format_flops
 
 LEVEL = 0.95
 DRAWS = 1000
@@ -36,6 +36,8 @@ DISAGREE = 0.2
 MAX_FAILED = 0.1
 """Share of failed bootstrap draws that is worth a warning."""
 MANY_BUDGETS = 12
+FAR_APART = 1.5
+"""Ratio of two approaches' N* that is worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +257,20 @@ def _no_answer(isoflop: IsoFlop, parametric: Parametric, why: str) -> str:
     )
 
 
+def _second_opinion(result: Fit, budget: float) -> str:
+    """Return what the isoFLOP line says, where the law answers beyond the bracketed budgets and is far from it."""
+    isoflop = result.isoflop
+    if result.headline != "parametric" or isoflop.spans(budget) or isoflop.no_line():
+        return ""
+    law, line = result.optimum(budget).N.value, isoflop_optimum(isoflop, budget, result.largest, result.level).N.value
+    if abs(np.log(law / line)) < np.log(FAR_APART):
+        return ""
+    return (
+        f"at {format_flops(budget)} the line through the isoFLOP minima says N* = {format_count(line)}, the law "
+        f"{format_count(law)}: trust neither without a run there"
+    )
+
+
 def _recorded_budgets(table: RunTable) -> list[float]:
     """Return the budgets that the runs name, or the largest recorded C."""
     named = table.runs["budget"].dropna().unique()
@@ -286,8 +302,6 @@ def _warnings(result: Fit, table: RunTable) -> list[dict[str, str]]:
     if doubtful:
         listing = "; ".join(f"{format_flops(p.budget)} {p.status} ({p.reason})" for p in doubtful)
         warn("not-bracketed", f"budgets without a minimum that counts: {listing}")
-    if isoflop.bracketed and not isoflop.degrees:
-        warn("no-interval", "three points a budget leave nothing to tell the noise by: add sizes or seeds")
     if "flags" in runs and runs["flags"].astype(str).str.contains("untuned").any():
         warn("untuned", "learning rates and batches are untuned: N* may move when they are tuned")
     if "epochs" in runs and result.headline == "parametric" and (runs["epochs"] > 1).any():
@@ -309,6 +323,15 @@ def _warnings(result: Fit, table: RunTable) -> list[dict[str, str]]:
             "failed-draws",
             f"{parametric.failed} of {drawn} bootstrap draws found no minimum: intervals are too narrow",
         )
+    for budget in result.budgets:
+        if np.isfinite(budget) and (message := _second_opinion(result, budget)):
+            warn("second-opinion", message)
+    sizes = runs["N"].to_numpy()
+    for answer in result.answers:
+        if not 0.9 * sizes.min() <= answer.N.value <= 1.1 * sizes.max():
+            low, high = format_count(sizes.min()), format_count(sizes.max())
+            where = f" at {format_flops(answer.budget)}" if answer.budget else ""
+            warn("outside", f"N*{where} lies outside the sizes that were trained, {low} to {high}")
     by_approach = [result.exponents(name).get("a") for name in ("isoflop", "parametric")]
     if by_approach[0] and by_approach[1] and abs(by_approach[0].value - by_approach[1].value) > DISAGREE:
         warn(

@@ -269,6 +269,8 @@ def _judge(p: Parabola, runs: pd.DataFrame, sigma: float, degrees: int) -> Parab
     elif not p.low < p.log_n < p.high:
         side = "left" if p.log_n <= p.low else "right"
         status, reason = "edge", f"the parabola's minimum lies beyond the {_end(side)} size"
+    elif not degrees:
+        status, reason = "untested", "a parabola goes through any three points: add a size or a seed"
     if status == "edge":
         reason += f": add {'smaller' if side == 'left' else 'larger'} sizes"
         if p.censored and side == "left":

@@ -40,7 +40,7 @@ class Law(Protocol):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the entries of theta, in its order."""
+        """Names of the entries of theta, in its order: a coefficient for each term, then the exponents."""
         ...
 
     def design(self, log_n: np.ndarray, log_d: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from scaling.files import read_json_lines
 from scaling.results import PILOT, read_records
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
-APART = ("eval_id", "unique_hours")
+APART = ("eval_id", "loss_unit", "unique_hours")
 """Columns whose values are never mixed: losses of another meaning, and laws of data that repeat."""
 RECORD_COLUMNS = {"n": "params", "d": "frames", "c": "flops", "loss": "loss"}
 
@@ -173,6 +173,14 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str,
     except (ValueError, OSError, ImportError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"cannot be read ({reason})", where=path, remedy="give a table with a header line") from None
+    if len(raw.columns) == 1 and any(mark in str(raw.columns[0]) for mark in ",;\t"):
+        mark = "commas" if path.suffix == ".tsv" else "semicolons or tabs"
+        raise InputError(
+            f"one column only: {mark} seem to stand between the values",
+            where=path,
+            value=str(raw.columns[0]),
+            remedy="separate by commas in a .csv, by tabs in a .tsv",
+        )
     if raw.empty:
         raise InputError("a table without rows", where=path, remedy="give at least three runs")
     raw["row"] = [str(i + 2) for i in range(len(raw))]

@@ -10,6 +10,8 @@ from analysis.laws import Law, log_predict
 from analysis.newton import DECREMENT, Objective, minimise
 from analysis.table import RunTable
 
+VANISHED = 1e-6
+"""A term whose share of every prediction is below this has run to zero."""
 AGREE = 1e-9
 """Starts agree when they end within this relative distance of the lowest value."""
 PAIRS_FROM = 50
@@ -96,6 +98,8 @@ def fit_parametric(
     ends = minimise(design, log_y, starts, objective)
     best = int(np.argmin(ends.value))
     status, reason = _status(bool(ends.converged[best]), bool(ends.positive[best]), float(ends.decrement[best]))
+    if status == "converged" and (reason := _vanished(law, design, ends.theta[best])):
+        status = "unidentified"
     fitted = Parametric(
         law=law,
         objective=objective,
@@ -125,6 +129,15 @@ def _cannot(table: RunTable, law: Law) -> str:
     if np.ptp(runs["loss"].to_numpy()) == 0:
         return "all losses are equal"
     return ""
+
+
+def _vanished(law: Law, design: np.ndarray, theta: np.ndarray) -> str:
+    """Return why a minimum with a term that ran to zero is none, or nothing."""
+    z = design @ theta
+    share = np.exp(z - z.max(axis=1, keepdims=True))
+    most = (share / share.sum(axis=1, keepdims=True)).max(axis=0)
+    names = [name for name, part in zip(law.parameters, most, strict=False) if part < VANISHED]
+    return f"{' and '.join(names)} ran to zero: the runs do not fix the law" if names else ""
 
 
 def _status(converged: bool, positive: bool, decrement: float) -> tuple[str, str]:

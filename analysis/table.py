@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import Column
+from scaling.errors import InputError
+from scaling.units import parse_count
 
 FLOPS_PER_PARAM_TOKEN = 6.0
 """k of C = k N D, where a table does not say what a run cost (Kaplan et al. 2020)."""
@@ -92,7 +95,7 @@ def clean(
             reasons = reasons.mask((reasons == "") & flagged, reason)
     symbols = {"n": "N", "d": "D", "c": "C", "loss": "loss"}
     for quantity, column in columns.items():
-        values = pd.to_numeric(raw[column.name], errors="coerce") * column.factor
+        values = _numbers(raw[column.name]) * column.factor
         runs[symbols[quantity]] = values.astype(float)
         reasons = _note(reasons, values, raw[column.name], column.name)
 
@@ -141,8 +144,6 @@ def filtered(table: RunTable, expression: str) -> RunTable:
     Raises:
         InputError: When the expression is not one.
     """
-    from scaling.errors import InputError
-
     try:
         kept = table.runs.eval(expression)
         if not isinstance(kept, pd.Series) or kept.dtype != bool:
@@ -158,6 +159,15 @@ def filtered(table: RunTable, expression: str) -> RunTable:
         ) from None
     excluded = [{"row": row, "reason": f"left out by --where {expression}"} for row in table.runs["row"][~kept]]
     return replace(table, runs=table.runs[kept].reset_index(drop=True), excluded=[*table.excluded, *excluded])
+
+
+def _numbers(raw: pd.Series) -> pd.Series:
+    """Return a column's numbers; `7B` and `8,164,965` are understood, NaN stands for anything else."""
+    values = pd.to_numeric(raw, errors="coerce").astype(float)
+    for i in raw.index[values.isna() & raw.notna()]:
+        with contextlib.suppress(InputError):
+            values[i] = parse_count(str(raw[i]).replace(",", ""))
+    return values
 
 
 def file_sha256(path: Path) -> str:

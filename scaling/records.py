@@ -112,6 +112,7 @@ class RunRecord:
     updates: int
     batch_frames: float
     eval_id: str = ""
+    """What makes two losses comparable; the trainer's name where it says nothing."""
     loss: float | None
     """L; null when the run diverged."""
     loss_unit: str = "nats"
@@ -164,6 +165,7 @@ class RunRecord:
             "budget": spec.budget,
             "flops": flops,
             "flops_total": flops,
+            "eval_id": spec.trainer,
             "updates": updates,
             "batch_frames": cost.frames_per_step,
             "loss": loss,

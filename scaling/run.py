@@ -67,6 +67,11 @@ class RunFolder:
         return self._stopped
 
     @property
+    def stop_asked(self) -> bool:
+        """Whether the run was told to stop, by a look that does not wait for the next one due."""
+        return self._stopped or self._stop()
+
+    @property
     def save_due(self) -> bool:
         """Whether the saving interval has passed since the last save."""
         return time.monotonic() - self._saved_at >= self.save_every

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 from scaling.cost import params_kept
 from scaling.errors import InputError, did_you_mean
@@ -14,7 +17,9 @@ ASPECTS = {"slim": (32.0, 2.0), "wide": (213.0, 3.2)}
 """Name -> (width / layers, ffn / width): the study's Slim (12 x 384, 768) and Small (3 x 640, 2048)."""
 HEAD_WIDTH = 48
 """Target width of an attention head (Slim's)."""
-MAX_LAYERS = 96
+MAX_LAYERS, MAX_WIDTH = 96, 65_536
+LARGEST = 1e12
+"""Sizes beyond it are taken for a slip in the unit."""
 WIDTH_STEPS = ((32, 2), (128, 4), (256, 8), (float("inf"), 16))
 """(below, step): the widths that a ladder tries."""
 SIZE_TOLERANCE = 0.12
@@ -82,42 +87,53 @@ def shape_for(
         '12x384'
     """
     ratio, ffn_factor = parse_aspect(aspect, where=where)
+    if size > LARGEST:
+        raise InputError("beyond any shape", where=where, value=format_count(size), remedy="mind the unit: 20M, 1.5G")
     kernel, groups = position or POSITION[frontend]
-    divisor = groups or 1
+    widths = [width for width in _widths() if width % (groups or 1) == 0]
+
+    def shape_of(layers: int, width: int) -> Shape:
+        return Shape(
+            frontend=frontend,
+            layers=layers,
+            width=width,
+            ffn=round(ffn_factor * width),
+            heads=1,
+            position_kernel=kernel,
+            position_groups=groups or width,
+        )
+
     best: tuple[float, Shape] | None = None
-    smallest = math.inf
     for layers in range(1, MAX_LAYERS + 1):
-        widths_done = False
-        width = 0
-        while not widths_done:
-            width += next(step for below, step in WIDTH_STEPS if width < below)
-            if width % divisor:
-                continue
-            shape = Shape(
-                frontend=frontend,
-                layers=layers,
-                width=width,
-                ffn=round(ffn_factor * width),
-                heads=_heads(width),
-                position_kernel=kernel,
-                position_groups=groups or width,
-            )
-            size_here = params_kept(shape)
-            smallest = min(smallest, size_here)
-            error = math.log(size_here / size)
-            widths_done = error > SIZE_TOLERANCE
-            if abs(error) <= SIZE_TOLERANCE:
-                score = abs(math.log(width / layers / ratio)) + 4 * abs(error)
-                if best is None or score < best[0]:
-                    best = score, shape
+        # N grows with the width: begin at the first one that is not too small
+        first = bisect_left(widths, size * math.exp(-SIZE_TOLERANCE), key=lambda w: params_kept(shape_of(layers, w)))
+        for width in widths[first:]:
+            shape = shape_of(layers, width)
+            error = math.log(params_kept(shape) / size)
+            if error > SIZE_TOLERANCE:
+                break
+            score = abs(math.log(width / layers / ratio)) + 4 * abs(error)
+            if best is None or score < best[0]:
+                best = score, shape
     if best is None:
+        smallest = params_kept(shape_of(1, widths[0]))
         raise InputError(
             f"no {frontend} shape of this size",
             where=where,
             value=format_count(size),
-            remedy=f"the smallest has {format_count(smallest)} parameters: ask for more, or use frontend: logmel",
+            remedy=f"the smallest has {format_count(smallest)} parameters: ask for more"
+            + (", or use frontend: logmel" if frontend == "waveform" else ""),
         )
-    return best[1]
+    return replace(best[1], heads=_heads(best[1].width))
+
+
+@lru_cache(maxsize=1)
+def _widths() -> tuple[int, ...]:
+    """Return the widths that a ladder tries."""
+    widths = [WIDTH_STEPS[0][1]]
+    while widths[-1] < MAX_WIDTH:
+        widths.append(widths[-1] + next(step for below, step in WIDTH_STEPS if widths[-1] < below))
+    return tuple(widths)
 
 
 def ladder(

@@ -199,7 +199,8 @@ def _submit(args: argparse.Namespace) -> int:
         return 0
     submission = submit(plan, results=args.results, executor=args.executor)
     folder = submission.folder
-    print(f"{folder.path}: {len(submission.new)} runs to do, {submission.done} done before", file=sys.stderr)
+    going = f" ({submission.going} of them run or wait already)" if submission.going else ""
+    print(f"{folder.path}: {len(submission.new)} runs to do{going}, {submission.done} done before", file=sys.stderr)
     if args.wait and submission.new:
         return _wait(folder)
     print(f"next: {PROGRAM} status {folder.path}" if submission.new else f"next: scaling-fit {folder.path}")
@@ -227,6 +228,9 @@ def _wait(folder: Any) -> int:
     if left:
         print(f"{len(left)} runs are unfinished; submit the grid again and they go on from their checkpoints")
         return 130 if interrupted else 1
+    if all(run.state == "diverged" for run in runs):
+        print("every run diverged: lower train.peak_lr, or tune it with `scaling-sweep pilot`", file=sys.stderr)
+        return 1
     print(f"next: scaling-fit {folder.path}")
     return 0
 

@@ -12,7 +12,9 @@ from scaling.errors import InputError
 from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE
 from scaling.sizes import ladder, log_spaced
+from scaling.units import format_count
 from sweeps.grid import Grid, ReferenceBudget
+from sweeps.rules import AUTO_BATCH
 from sweeps.trainers import Trainer
 
 
@@ -121,7 +123,16 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
         spec = replace(spec, train={**train, "crops": crops, "peak_lr": peak})
         one = trainer.cost(spec)
     if corner.budget is not None:
-        updates = updates_for(corner.budget, one.flops_per_step)
+        try:
+            updates = updates_for(corner.budget, one.flops_per_step)
+        except InputError as error:
+            size = format_count(one.params)
+            raise InputError(
+                f"{error.what} of the model with N = {size}",
+                where=f"{grid.file}: budgets",
+                value=error.value,
+                remedy=error.remedy,
+            ) from None
     elif corner.hours is not None:
         updates = max(1, round(corner.hours * 3600 * FRAMES_PER_SECOND / one.frames_per_step))
     else:
@@ -181,8 +192,8 @@ def _fixed_crops(grid: Grid, where: str) -> int:
         raise InputError(
             "the batch follows the data seen, and here only steps are given",
             where=where,
-            value=grid.train.batch,
-            remedy="give train.batch in seconds",
+            value="train.batch: auto" if grid.train.batch == AUTO_BATCH else "a rule with an exponent",
+            remedy="give train.batch in seconds, such as batch: 16",
         )
     return max(1, round(grid.train.batch.value / grid.train.crop_seconds))
 

@@ -49,6 +49,13 @@ def load_grid(path: Path) -> Grid:
     top = read_yaml(path)
     trainer = top.take("trainer", _trainer, BUILT_IN_TRAINER)
     built_in = trainer == BUILT_IN_TRAINER
+    if isinstance(top.values.get("corpus"), str):
+        raise InputError(
+            "a corpus is named by its path",
+            where=top.where("corpus"),
+            value=top.values["corpus"],
+            remedy=f"write corpus: {{path: {top.values['corpus']}}}",
+        )
     corpus = top.section("corpus")
     tuned = top.take("tuned", lambda value, where: _tuned(value, where, path), None)
     model = read_model(top.section("model"), built_in, top)
@@ -63,7 +70,7 @@ def load_grid(path: Path) -> Grid:
         corpus=_corpus(corpus) if corpus else None,
         model=model,
         unique_hours=top.take("unique_hours", several(number), ()),
-        seeds=top.take("seeds", several(seed), (0,)),
+        seeds=top.take("seeds", _seeds, (0,)),
         max_epochs=top.take("max_epochs", number, None),
         min_updates=top.take("min_updates", whole, 500 if built_in else 1),
         allow_short=top.take("allow_short", flag, False),
@@ -151,6 +158,19 @@ def _trainer(value: Any, where: str) -> str:
     return name
 
 
+def _seeds(value: Any, where: str) -> tuple[int, ...]:
+    """Return a list of seeds; a bare number may mean one seed or so many of them, so it is refused."""
+    if not isinstance(value, list):
+        count = value if isinstance(value, int) and 0 < value < 100 else 3
+        raise InputError(
+            "seeds are a list",
+            where=where,
+            value=value,
+            remedy=f"write [{value}] for one seed, {list(range(count))} for {count}",
+        )
+    return several(seed)(value, where)
+
+
 def _corpus(section: Section) -> Path:
     path = Path(section.take("path", text))
     section.done()
@@ -225,12 +245,19 @@ def _targets(section: Section | None) -> dict[str, Any]:
     if section is None:
         return {"clusters": 100, "fit_hours": 1.0, "seed": 0}
     targets = {
-        "clusters": section.take("clusters", whole, 100),
+        "clusters": section.take("clusters", _classes, 100),
         "fit_hours": section.take("fit_hours", number, 1.0),
         "seed": section.take("seed", seed, 0),
     }
     section.done()
     return targets
+
+
+def _classes(value: Any, where: str) -> int:
+    classes = whole(value, where)
+    if not 2 <= classes <= 65_536:
+        raise InputError("not a number of classes", where=where, value=value, remedy="write 2 to 65536, such as 100")
+    return classes
 
 
 def _cluster(section: Section | None) -> Cluster:

@@ -87,6 +87,7 @@ class Queue:
             stop = self.folder.stop_asked()
             waiting = [] if stop else self._waiting()
             free = [slot for slot in range(self.slots) if slot not in {s for s, _, _ in self.running.values()}]
+            free = free[: max(0, self.slots - len(self.running) - self._elsewhere())]
             for slot, run_id in zip(free, waiting, strict=False):
                 self.running[run_id] = (slot, self._start(run_id, slot), self.submitted)
             if not self.running and (stop or not self._pending()):
@@ -97,6 +98,12 @@ class Queue:
         """Return the planned runs that are neither done nor failed here."""
         done = set(self.folder.record_ids())
         return [i for i in self.folder.planned_ids() if i not in done and i not in self.failed]
+
+    def _elsewhere(self) -> int:
+        """Return how many runs other processes hold, such as workers whose queue was killed: they fill slots too."""
+        return sum(
+            is_live(self.folder.run(run_id) / "lease.json") for run_id in self._pending() if run_id not in self.running
+        )
 
     def _waiting(self) -> list[str]:
         """Return the pending runs that nobody works on; a live lease is another worker's, which is waited for."""

@@ -114,7 +114,11 @@ def pilot(grid: Grid, *, results: Path, executor: str, output: Path) -> str:
         plan = with_times(_plan(base, [t.point for of_size in trials for t in of_size]))
         submission = submit(plan, results=results, executor=executor)
         if submission.new and executor == "local":
-            watch(folder)
+            try:
+                watch(folder)
+            except KeyboardInterrupt:
+                folder.ask_to_stop()
+                raise
         trials = [[_with_loss(folder, trial) for trial in of_size] for of_size in trials]
         best = [find_best(of_size, base.train.crop_seconds) for of_size in trials]
         wanted = [list(b.beyond) for b in best]

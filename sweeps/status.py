@@ -154,7 +154,7 @@ def format_status(folder: SweepFolder, runs: list[RunStatus]) -> str:
                 format_count(row["params"]) if row["params"] else "-",
                 str(row["seed"]),
                 f"{run.progress:.0%}",
-                f"{run.loss:.4f}" if run.loss is not None else "-",
+                _loss(run),
                 _time(run),
                 run.id,
             ]
@@ -169,6 +169,13 @@ def format_counts(folder: SweepFolder, runs: list[RunStatus]) -> str:
     listing = " · ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     asked = " · asked to stop" if folder.stop_asked() else ""
     return f"{folder.path.name}: {len(runs)} runs: {listing}{asked}"
+
+
+def _loss(run: RunStatus) -> str:
+    """Return the validation loss, or the training loss so far in brackets."""
+    if run.loss is None:
+        return "-"
+    return f"{run.loss:.4f}" if run.state in FINAL else f"({run.loss:.4f})"
 
 
 def _time(run: RunStatus) -> str:

@@ -12,6 +12,7 @@ from scaling.files import plain, read_json, write_bytes, write_json, write_json_
 from scaling.units import format_flops
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
+from sweeps.status import sweep_status
 
 SCHEMA = 1
 
@@ -24,6 +25,8 @@ class Submission:
     new: list[str]
     """Ids that had no record, in the order of the plan."""
     done: int
+    going: int = 0
+    """Those of the new ones that ran or waited already."""
 
 
 def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submission:
@@ -41,8 +44,10 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
     grid = plan.grid
     executor = executor or grid.cluster.executor
     folder = SweepFolder(results / grid.name)
+    before = sweep_status(folder) if folder.sweep_file.exists() else []
     new = write_plan(plan, folder, executor)
-    submission = Submission(folder=folder, new=new, done=len(plan.runs) - len(new))
+    going = {run.id for run in before if run.state in ("running", "queued")} & set(new)
+    submission = Submission(folder=folder, new=new, done=len(plan.runs) - len(new), going=len(going))
     if not new:
         return submission
     if plan.trainer.prepare is not None:

@@ -27,7 +27,7 @@ def write_template(name: str, output: Path | None = None) -> list[Path]:
     files = [(grid, target), *((other, target.parent / other) for other in others)]
     for _, path in files:
         if path.exists():
-            raise InputError("a file is there already", where=path, remedy="move it away, or name another with -o")
+            raise InputError("a file is there already", where=path, remedy="move it away, or use another folder")
     for source, path in files:
         write_bytes(path, (resources.files("sweeps") / "examples" / source).read_bytes())
     return [path for _, path in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,12 @@ def load_trainer(name: str, folder: Path | str | None = None) -> Trainer:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and not module_name.startswith(error.name):
-            raise  # the trainer's own import failed: its traceback says where
+            raise _broken(module_name, error) from error
         raise InputError(
             "no such module", where="trainer", value=name, remedy="put it beside the grid, or install it"
         ) from None
+    except Exception as error:
+        raise _broken(module_name, error) from error
     train = getattr(module, function, None)
     if not callable(train):
         raise InputError(
@@ -53,5 +56,38 @@ def load_trainer(name: str, folder: Path | str | None = None) -> Trainer:
             value=name,
             remedy="name package.module:function",
         )
-    optional = {key: getattr(module, key, None) for key in ("cost", "prepare", "measure")}
-    return Trainer(name=name, train=train, **optional)
+    optional = {key: getattr(module, key, None) for key in ("prepare", "measure")}
+    cost = getattr(module, "cost", None)
+    return Trainer(name=name, train=train, cost=_checked_cost(cost, module_name) if cost else None, **optional)
+
+
+def _checked_cost(cost: Callable[[RunSpec], Cost], module: str) -> Callable[[RunSpec], Cost]:
+    """Return a cost function whose mistakes are named."""
+
+    def checked(spec: RunSpec) -> Cost:
+        try:
+            result = cost(spec)
+        except InputError:
+            raise
+        except Exception as error:
+            raise _broken(f"{module}.cost", error) from error
+        wrong = not isinstance(result, Cost) or min(result.params, result.flops_per_step, result.frames_per_step) <= 0
+        if wrong:
+            raise InputError(
+                "not a scaling.Cost of positive numbers",
+                where=f"{module}.cost",
+                value=result,
+                remedy="return Cost(params=..., flops_per_step=..., frames_per_step=...)",
+            )
+        return result
+
+    return checked
+
+
+def _broken(place: str, error: Exception) -> InputError:
+    """Return what failed in a trainer's module, and in which line."""
+    trace = traceback.extract_tb(error.__traceback__)
+    where = f"{trace[-1].filename}:{trace[-1].lineno}" if trace else place
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}:{error.lineno}"
+    return InputError(f"{place} fails: {type(error).__name__}: {error}", where=where, remedy="--debug shows more")

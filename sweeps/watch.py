@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from scaling.shape import FRAMES_PER_SECOND
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
 from sweeps.lease import is_live
@@ -57,17 +58,17 @@ def _table(folder: SweepFolder) -> list[RunStatus]:
 def _lines(folder: SweepFolder) -> list[RunStatus]:
     told = {run.id for run in sweep_status(folder) if run.state in FINAL}
     runs: list[RunStatus] = []
+    pilot = folder.sweep()["pilot"]
     for runs in _looks(folder):
         for run in runs:
             if run.state in (*FINAL, "failed") and run.id not in told:
                 told.add(run.id)
-                done = sum(other.state in FINAL for other in runs)
-                print(f"[{done}/{len(runs)}] {_line(run)}", file=sys.stderr, flush=True)
+                print(f"[{len(told)}/{len(runs)}] {_line(run, settings=pilot)}", file=sys.stderr, flush=True)
     return runs
 
 
-def _line(run: RunStatus) -> str:
-    """Return one line on a finished run."""
+def _line(run: RunStatus, *, settings: bool) -> str:
+    """Return one line on a finished run, with its learning rate and batch where runs differ in them."""
     row = run.row
     parts = [run.state]
     if row["budget"]:
@@ -75,6 +76,8 @@ def _line(run: RunStatus) -> str:
     if row["params"]:
         parts.append(f"N {format_count(row['params'])}")
     parts.append(f"seed {row['seed']}")
+    if settings:
+        parts.append(f"lr {row['peak_lr']:.3g} batch {row['batch_frames'] / FRAMES_PER_SECOND:g} s")
     if run.loss is not None:
         parts.append(f"loss {run.loss:.4f}")
     if run.seconds is not None:

@@ -6,12 +6,14 @@ and a few strings.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import signal
 import socket
 import sys
 import traceback
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
@@ -83,18 +85,19 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
         trainer = load_trainer(spec.trainer, spec.where.get("trainer"))
         record = trainer.train(spec, run)
         if record is None:
+            _check_stopped(run)
             outcome = "stopped"
         else:
-            _check(record, spec.id)
+            record = _checked(record, spec.id)
             write_json(folder.record_file(run_id), record.to_dict(), once=True)
             run.discard_checkpoint()
             outcome = record.status
         _exit(attempt, outcome)
         return outcome
-    except (KeyboardInterrupt, SystemExit) as error:  # submitit leaves so when SLURM preempts a job
-        _exit(attempt, "stopped", error=f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        _exit(attempt, "stopped")
         raise
-    except BaseException as error:
+    except BaseException as error:  # SystemExit too: a trainer that leaves has not trained
         _exit(attempt, "failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise
     finally:
@@ -110,8 +113,15 @@ def run_job(sweep: str, run_id: str, devices: str | None = None) -> str:
     return run_one(sweep, run_id, stop)
 
 
-def _check(record: Any, run_id: str) -> None:
-    """Refuse what is not the record of this run."""
+def _check_stopped(run: RunFolder) -> None:
+    """Refuse None from a trainer that nobody asked to stop."""
+    if not run.stop_asked:
+        message = "the trainer returned None although no stop was asked: is a `return RunRecord.of(...)` missing?"
+        raise TypeError(message)
+
+
+def _checked(record: Any, run_id: str) -> RunRecord:
+    """Return the record of this run, refusing anything else; a loss that is not finite is a run that diverged."""
     if not isinstance(record, RunRecord):
         message = (
             f"a trainer returns a scaling.RunRecord, or None when it was stopped; this one returned {type(record)}"
@@ -120,6 +130,14 @@ def _check(record: Any, run_id: str) -> None:
     if record.id != run_id:
         message = f"the trainer returned the record of another run: {record.id} instead of {run_id}"
         raise ValueError(message)
+    if record.loss is None:
+        return record
+    if isinstance(record.loss, bool) or not isinstance(record.loss, (int, float)):
+        message = f"a loss is a float, and this trainer's is {type(record.loss).__name__}: use float(...)"
+        raise TypeError(message)
+    if not math.isfinite(record.loss):
+        return replace(record, status="diverged", loss=None, reason=f"the loss is {record.loss}")
+    return record
 
 
 def _new_attempt(run: Path) -> Path:

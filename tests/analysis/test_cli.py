@@ -75,6 +75,8 @@ def test_groups_are_fitted_apart_and_one_that_fails_does_not_end_the_others(here
         (["runs.csv", "--cluster", "sead"], 2, "did you mean seed"),
         (["runs.csv", "--level", "95"], 2, "a level lies between 0 and 1"),
         (["runs.csv", "--bootstrap", "-5"], 2, "cannot be negative"),
+        (["runs.csv", "--bootstrap", "1"], 2, "too few draws"),
+        (["runs.csv", "--out", "runs.csv"], 2, "runs.csv"),
         (["runs.csv", "--seed", "-1"], 2, "a seed cannot be negative"),
         (["runs.csv", "--delta", "0"], 2, "a delta lies above zero"),
         (["runs.csv", "--flops-per-param-token", "0"], 2, "not a positive number"),

@@ -83,7 +83,7 @@ def test_readable_rows_that_allow_no_fit_fail_with_the_reason(table_of, frame, r
 
 def test_no_straight_line_where_the_cost_is_no_power_law(table_of):
     """Two bracketed budgets, losses that no law fits, and a front end: an answer beyond the budgets is refused."""
-    frame = isoflop_table(budgets=(1e17, 1e18), sizes=3, cost=lambda n: 6 * n + 2e9)
+    frame = isoflop_table(budgets=(1e17, 1e18), sizes=4, cost=lambda n: 6 * n + 2e9)
     x = np.log(frame["params"] / 5e7) - 0.5 * np.log(frame["budget"] / 1e17)
     frame["loss"] = 3 + 0.1 * x**2 + 0.5 * (frame["budget"] == 1e18)
     table = table_of(frame)

@@ -68,12 +68,12 @@ def test_verdicts_are_right(table_of, losses, status, reason):
     assert reason in p.reason
 
 
-def test_two_sizes_are_too_few_and_three_have_no_interval_of_their_own(table_of):
+def test_two_sizes_are_too_few_and_three_alone_are_untested(table_of):
     two = isoflop_of(table_of, frame_of([3.0, 2.9]))
     assert two.parabolas[0].status == "too-few"
     three = isoflop_of(table_of, frame_of([3.0, 2.9, 3.0]))
-    assert three.parabolas[0].status == "bracketed"
-    assert (three.degrees, len(three.draws)) == (0, 0)
+    assert three.parabolas[0].status == "untested"
+    assert (three.degrees, len(three.draws), three.bracketed) == (0, 0, [])
 
 
 def test_a_cut_left_arm_is_said(table_of):

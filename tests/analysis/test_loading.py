@@ -73,6 +73,15 @@ def test_diverged_and_short_runs_are_left_out(tmp_path):
     assert [e["reason"] for e in table.excluded] == ["diverged", "starved of updates (flag `short`)"]
 
 
+def test_numbers_are_read_as_people_write_them(tmp_path):
+    path = csv(tmp_path, 'params,tokens,loss\n7B,"1,400,000",3\n8.165M,2e9,3.1\n12 apples,1e9,3\n')
+    table = load(path)[0]
+    assert table.runs["N"].tolist() == pytest.approx([7e9, 8.165e6])
+    assert table.runs["D"].tolist() == [1.4e6, 2e9]
+    with pytest.raises(InputError, match="semicolons"):
+        load(csv(tmp_path, "params;tokens;loss\n1;2;3\n"))
+
+
 def test_without_c_or_d_the_cost_is_assumed_and_said(tmp_path):
     no_c = load(csv(tmp_path, "params,tokens,loss\n10,20,3\n10,40,2\n"))[0]
     assert no_c.runs["C"].tolist() == [1200.0, 2400.0]

@@ -71,6 +71,8 @@ def test_the_rules_by_default_are_those_of_the_study(tmp_path):
         (("budgets:", "budjets:"), 8, "unknown key"),
         (("seeds: [0, 1, 2]", "seeds: [0, 1, 1]"), 10, "a value given twice, got 1"),
         (("seeds: [0, 1, 2]", "seeds: [-1]"), 10, "not a seed, got -1"),
+        (("seeds: [0, 1, 2]", "seeds: 3"), 10, "write [3] for one seed, [0, 1, 2] for 3"),
+        (("corpus: {path: corpora/demo}", "corpus: corpora/demo"), 3, "write corpus: {path: corpora/demo}"),
         (("budgets: [4e11, 1e12, 2.5e12]", "budgets: [4e11, lots]"), 8, "not a positive number, got 'lots'"),
         (("budgets: [4e11, 1e12, 2.5e12]", "budgets: []"), 8, "an empty list"),
         (("max_epochs: 8", "max_epochs: 0"), 11, "not a positive number, got 0"),

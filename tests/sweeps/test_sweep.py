@@ -66,6 +66,26 @@ def test_a_failure_stays_apart_and_is_tried_again(toy, capsys):
     assert failed[0].error == "RuntimeError: seed 1 is bad"
 
 
+@pytest.mark.parametrize(
+    ("line", "state", "error"),
+    [
+        ("return None", "failed", "is a `return RunRecord.of(...)` missing?"),
+        ("import sys; sys.exit(3)", "failed", "SystemExit: 3"),
+        ("return RunRecord.of(spec, cost(spec), loss='3.1')", "failed", "a loss is a float"),
+        ("return RunRecord.of(spec, cost(spec), loss=float('nan'))", "diverged", "the loss is nan"),
+    ],
+)
+def test_what_is_no_result_is_named_and_not_tried_for_ever(toy, line, state, error):
+    grid = toy(seeds="[0]", budgets="[1e7]", model="{sizes: [100]}")
+    trainer = grid.parent / "toy.py"
+    trainer.write_text(trainer.read_text().replace("    args = spec.trainer_args\n", f"    {line}\n", 1))
+    folder = submitted(grid, "local").folder
+    (run,) = watch(folder)
+    assert run.state == state
+    assert error in run.error
+    assert len(list((folder.run(run.id) / "attempts").iterdir())) == 1
+
+
 def test_a_diverged_run_is_a_result(toy):
     folder = submitted(toy(trainer_args="{mad_seed: 1}")).folder
     assert sorted(set(states(folder))) == ["completed", "diverged"]
@@ -209,6 +229,7 @@ def test_ctrl_c_saves_and_stops(toy):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell leaves it ignored
     )
     folder = SweepFolder(grid.parent / "results" / "toy")
     wait_for(lambda: folder.plan_file.exists() and any(run.progress > 0.1 for run in sweep_status(folder)))
