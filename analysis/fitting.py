@@ -29,6 +29,8 @@ LEVEL = 0.95
 DRAWS = 1000
 MIN_ROWS = 3
 MIN_CLUSTERS = 5
+MIN_LINE = 3
+"""Bracketed budgets from which a straight line through their minima can contradict a law."""
 FAR = 10.0
 """An optimum at more than this times the largest recorded C is a guess."""
 DISAGREE = 0.2
@@ -65,6 +67,8 @@ class Fit:
     seed: int
     budgets: list[float]
     """Budgets answered for; one NaN in a curve over N alone."""
+    contradicted: bool = False
+    """Whether the law's exponent contradicts the isoFLOP minima that a straight line describes."""
     warnings: list[dict[str, str]] = field(default_factory=list)
 
     def predict(self, *, N: float | np.ndarray, D: float | np.ndarray) -> np.ndarray:
@@ -82,14 +86,15 @@ class Fit:
     def optimum(self, budget: float) -> Optimum:
         """Return N*, D* and L* at a budget, with intervals, by the headline's approach.
 
-        Where that is isoFLOP and the budget lies beyond the bracketed ones, the law answers if it is certified; else
-        the straight line through the minima, where the costs allow one.
+        Where that is isoFLOP and the budget lies beyond the bracketed ones, the law answers if it is certified and
+        does not contradict the minima; else the straight line through them, where the costs allow one.
 
         Raises:
             WorkError: When neither has an answer there.
         """
         beyond = not self.isoflop.spans(budget)
-        if self.headline == "isoflop" and not (beyond and self.parametric.certified):
+        law = self.parametric.certified and not self.contradicted
+        if self.headline == "isoflop" and not (beyond and law):
             if beyond and (why := self.isoflop.no_line()):
                 raise WorkError(_no_answer(self.isoflop, self.parametric, why))
             return isoflop_optimum(self.isoflop, budget, self.largest, self.level)
@@ -167,8 +172,10 @@ def fit(
     cost = CostModel.of(table) if table.cost != "none" else None
     isoflop = fit_isoflop(table, cost, draws=draws, rng=rng)
     parametric = fit_parametric(table, chosen_law, chosen, draws=draws, rng=rng, cluster=cluster)
-    headline, asked = _headline(isoflop, parametric, sorted(budgets), table)
     largest = float(table.runs["C"].max())
+    middle = float(np.exp(np.log(table.runs["C"]).mean()))
+    contradicted = _contradicts(isoflop, parametric, cost, middle, level)
+    headline, asked = _headline(isoflop, parametric, sorted(budgets), table, contradicted=contradicted)
     result = Fit(
         label=table.label,
         source=table.source,
@@ -178,7 +185,7 @@ def fit(
         data_unit=table.data_unit,
         loss_name=table.loss_name,
         largest=largest,
-        middle=float(np.exp(np.log(table.runs["C"]).mean())),
+        middle=middle,
         cost=cost,
         isoflop=isoflop,
         parametric=parametric,
@@ -186,6 +193,7 @@ def fit(
         level=level,
         seed=seed,
         budgets=asked,
+        contradicted=contradicted,
     )
     result.warnings.extend([*table.warnings, *_warnings(result, table)])
     return result
@@ -224,7 +232,20 @@ def _check_clusters(table: RunTable, cluster: str) -> None:
         )
 
 
-def _headline(isoflop: IsoFlop, parametric: Parametric, asked: list[float], table: RunTable) -> tuple[str, list[float]]:
+def _contradicts(isoflop: IsoFlop, parametric: Parametric, cost: CostModel | None, middle: float, level: float) -> bool:
+    """Whether the law's interval of a lies apart from that of three bracketed minima or more, on a straight line."""
+    if not parametric.certified or cost is None or len(isoflop.bracketed) < MIN_LINE or isoflop.no_line():
+        return False
+    line = isoflop_exponents(isoflop, level)["a"]
+    law = parametric_exponents(parametric, cost, middle, level)["a"]
+    if None in (line.low, line.high, law.low, law.high):
+        return False
+    return bool(law.low > line.high or law.high < line.low)  # type: ignore[operator]
+
+
+def _headline(
+    isoflop: IsoFlop, parametric: Parametric, asked: list[float], table: RunTable, *, contradicted: bool
+) -> tuple[str, list[float]]:
     """Return the approach behind the answers, and the budgets to answer for."""
     bracketed = [isoflop.parabolas[i].budget for i in isoflop.bracketed]
     if table.cost == "none":
@@ -240,7 +261,7 @@ def _headline(isoflop: IsoFlop, parametric: Parametric, asked: list[float], tabl
         return "isoflop", bracketed
     if bracketed and all(isoflop.spans(budget) for budget in asked):
         return "isoflop", asked or bracketed
-    if parametric.certified:
+    if parametric.certified and not contradicted:
         return "parametric", asked or _recorded_budgets(table)
     if not bracketed:
         raise WorkError(_no_fit(isoflop, parametric, table))
@@ -258,11 +279,12 @@ def _no_answer(isoflop: IsoFlop, parametric: Parametric, why: str) -> str:
 
 
 def _second_opinion(result: Fit, budget: float) -> str:
-    """Return what the isoFLOP line says, where the law answers beyond the bracketed budgets and is far from it."""
-    isoflop = result.isoflop
-    if result.headline != "parametric" or isoflop.spans(budget) or isoflop.no_line():
+    """Return what law and isoFLOP line say beyond the bracketed budgets, where they are far apart."""
+    isoflop, parametric = result.isoflop, result.parametric
+    if not parametric.certified or result.cost is None or isoflop.spans(budget) or isoflop.no_line():
         return ""
-    law, line = result.optimum(budget).N.value, isoflop_optimum(isoflop, budget, result.largest, result.level).N.value
+    law = parametric_optimum(parametric, result.cost, budget, result.largest, result.level).N.value
+    line = isoflop_optimum(isoflop, budget, result.largest, result.level).N.value
     if abs(np.log(law / line)) < np.log(FAR_APART):
         return ""
     return (
@@ -333,6 +355,12 @@ def _warnings(result: Fit, table: RunTable) -> list[dict[str, str]]:
             where = f" at {format_flops(answer.budget)}" if answer.budget else ""
             warn("outside", f"N*{where} lies outside the sizes that were trained, {low} to {high}")
     by_approach = [result.exponents(name).get("a") for name in ("isoflop", "parametric")]
+    if result.contradicted:
+        warn(
+            "contradicted",
+            f"{parametric.law.equation} contradicts the isoFLOP minima (a apart from theirs at {result.level:.0%}): "
+            "beyond the budgets the line through the minima answers, not the law",
+        )
     if by_approach[0] and by_approach[1] and abs(by_approach[0].value - by_approach[1].value) > DISAGREE:
         warn(
             "disagree",

@@ -89,6 +89,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
                 },
             },
             "holdout": [],
+            "contradicted": fit.contradicted,
             "warnings": fit.warnings,
             "excluded": fit.excluded,
             "input": {**fit.source, "used": fit.used},
@@ -178,6 +179,7 @@ def load_fit(path: Path | str) -> Fit:
         level=values["intervals"]["level"],
         seed=values["intervals"]["seed"],
         budgets=[_number(answer["budget"]) for answer in values["optimum"]],
+        contradicted=values["contradicted"],
         warnings=values["warnings"],
     )
 

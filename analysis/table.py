@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from scaling.units import parse_count
 
 FLOPS_PER_PARAM_TOKEN = 6.0
 """k of C = k N D, where a table does not say what a run cost (Kaplan et al. 2020)."""
+THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
+"""Commas between thousands; any other comma may be a decimal one."""
 FLAGS_LEFT_OUT = {
     "short": "starved of updates (flag `short`)",
     "superseded": "no longer in its sweep's plan (flag `superseded`); submit a grid that has it to use it",
@@ -165,8 +168,9 @@ def _numbers(raw: pd.Series) -> pd.Series:
     """Return a column's numbers; `7B` and `8,164,965` are understood, NaN stands for anything else."""
     values = pd.to_numeric(raw, errors="coerce").astype(float)
     for i in raw.index[values.isna() & raw.notna()]:
+        text = str(raw[i])
         with contextlib.suppress(InputError):
-            values[i] = parse_count(str(raw[i]).replace(",", ""))
+            values[i] = parse_count(text.replace(",", "") if THOUSANDS.fullmatch(text.strip()) else text)
     return values
 
 

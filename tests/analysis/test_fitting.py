@@ -106,6 +106,32 @@ def test_any_budget_is_answered_by_what_the_fit_would_have_chosen_for_it(table_o
         one.optimum(1e20)
 
 
+OWN_TRAINER = {
+    1e7: [(5, 0.8557), (10, 0.6209), (20, 0.4457), (40, 0.3449), (81, 0.3684)],
+    3e7: [(9, 0.6525), (18, 0.4688), (35, 0.3399), (70, 0.2742), (140, 0.3032)],
+    1e8: [(16, 0.4961), (32, 0.3546), (64, 0.2539), (128, 0.2161), (256, 0.2479)],
+    3e8: [(28, 0.3783), (55, 0.2722), (111, 0.1952), (222, 0.1757), (443, 0.2061)],
+}
+"""Losses that examples/own_trainer.py gave on an off-centre grid, by budget and size; at 1e10 its best size is 920
+(742 to 1,070), found by training there."""
+
+
+def test_a_law_that_contradicts_the_minima_does_not_answer_beyond_them(table_of, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"params": n, "tokens": c / 6 / n, "flops": c, "loss": loss * np.exp(0.001 * rng.normal()), "seed": seed}
+        for c, points in OWN_TRAINER.items()
+        for n, loss in points
+        for seed in range(3)
+    ]
+    result = fit(table_of(pd.DataFrame(rows)), budgets=[1e10])
+    assert result.contradicted
+    assert "contradicted" in {w["code"] for w in result.warnings}
+    assert 600 < result.optimum(1e10).N.value < 1_070
+    again = load_fit(save_fit(result, tmp_path / "out"))
+    assert again.optimum(1e11).N.value == result.optimum(1e11).N.value
+
+
 def test_a_curve_over_size_alone_has_no_budget(table_of):
     frame = pd.DataFrame({"params_millions": [5.0, 10, 20, 40, 80], "loss": [3.2, 3.0, 2.9, 2.95, 3.1]})
     table = table_of(frame)
