@@ -210,7 +210,7 @@ def budget_groups(table: RunTable) -> tuple[list[tuple[float, np.ndarray]], list
             )
             skipped += [{"row": runs["row"].iloc[i], "reason": reason} for i in rows]
         else:
-            groups.append((float(np.exp(np.median(log_c[rows]))), np.sort(rows)))
+            groups.append((float(runs["C"].iloc[rows].median()), np.sort(rows)))
     return groups, skipped
 
 

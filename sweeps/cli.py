@@ -144,6 +144,10 @@ def _check_corpus(args: argparse.Namespace) -> None:
 def _made(corpus: Any) -> int:
     """Say what a corpus holds."""
     about = corpus.manifest
+    held_out = corpus.table["held_out"]
+    speakers = corpus.table["speaker"]
+    if set(speakers[held_out]) & set(speakers[~held_out]):
+        print("! held-out clips share speakers with training: give one subfolder a speaker", file=sys.stderr)
     for item in about["excluded"][:10]:
         print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
     if len(about["excluded"]) > 10:
@@ -175,11 +179,17 @@ def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from scaling.errors import InputError
     from sweeps.show import format_plan
+    from sweeps.submit import check_cap
 
     plan = _load_plan(args, measure=not args.no_measure)
     if args.json != "-":
         print(format_plan(plan))
+        try:
+            check_cap(plan)
+        except InputError as error:
+            print(f"! submit will refuse: {error.what}, {error.where}")
     _write_json(args.json, plan.to_dict())
     return 0
 

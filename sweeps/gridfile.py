@@ -238,6 +238,15 @@ def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
         eval_hours=section.take("eval_hours", number, 0.25),
     )
     section.done()
+    frames = round(crop * FRAMES_PER_SECOND)
+    if not settings.mask_prob or settings.mask_length > frames:
+        key = "mask_length" if settings.mask_prob else "mask_prob"
+        raise InputError(
+            f"nothing sensible is masked in crops of {frames} frames",
+            where=section.where(key),
+            value=getattr(settings, key),
+            remedy="HuBERT's are mask_prob: 0.8, mask_length: 10",
+        )
     return settings
 
 

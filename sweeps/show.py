@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from scaling.tables import format_table
 from scaling.units import format_count, format_flops, format_hours, format_seconds
@@ -37,16 +39,19 @@ def format_plan(plan: Plan) -> str:
         )
         groups[key].append(point)
     rows = [_row(points) for points in groups.values()]
+    told = [i for i in range(len(header)) if any(row[i] != "-" for row in rows)]  # a trainer may know no audio
+    header, rows = [header[i] for i in told], [[row[i] for i in told] for row in rows]
+    left = [header.index(name) for name in ("shape", "verdict")]
     several = len({key[:2] for key in groups}) > 1
     lines: list[str] = []
     if several:
         for group in dict.fromkeys(key[:2] for key in groups):
             lines.append(f"\n{group[0]}, {group[1]} h of distinct audio")
             lines.append(
-                format_table(header, [r for r, key in zip(rows, groups, strict=True) if key[:2] == group], left=(2, 11))
+                format_table(header, [r for r, key in zip(rows, groups, strict=True) if key[:2] == group], left=left)
             )
     else:
-        lines.append(format_table(header, rows, left=(2, 11)))
+        lines.append(format_table(header, rows, left=left))
     return "\n".join([*lines, format_totals(plan), *format_warnings(plan)])
 
 
@@ -93,6 +98,6 @@ def _row(points: list[Point]) -> list[str]:
     ]
 
 
-def _short(model: object) -> str:
-    text = str(model)
+def _short(model: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{key} {value}" for key, value in model.items())
     return text if len(text) <= 24 else text[:21] + "..."

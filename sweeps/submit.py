@@ -101,7 +101,12 @@ def check(plan: Plan) -> None:
         )
     if not plan.runs:
         raise InputError("nothing to run: every point is dropped", where=file, remedy="`scaling-sweep plan` says why")
-    totals = plan.totals
+    check_cap(plan)
+
+
+def check_cap(plan: Plan) -> None:
+    """Refuse a plan that takes more than the grid's cap."""
+    file, totals = plan.grid.file, plan.totals
     spent = {
         "flops": totals["flops"],
         "device_hours": totals["device_hours"],

@@ -52,6 +52,14 @@ def test_plan_as_json_follows_its_contract(toy, capsys):
     assert values["totals"]["runs"] == 12
 
 
+def test_a_plan_beyond_its_cap_says_so_and_is_refused(toy, capsys):
+    grid = toy(cap="{flops: 1e6}")
+    code, out, _ = run(capsys, "plan", grid)
+    assert code == 0
+    assert "! submit will refuse: the plan takes 6.601e+08, more than the cap" in out
+    assert run(capsys, "submit", grid)[0] == 2
+
+
 def test_a_dry_run_starts_nothing(toy, capsys):
     grid = toy()
     code, out, _ = run(capsys, "submit", grid, "--dry-run")
