@@ -85,11 +85,11 @@ class Queue:
             self._read()
             self._reap()
             stop = self.folder.stop_asked()
-            waiting = [] if stop else self._waiting()
             free = [slot for slot in range(self.slots) if slot not in {s for s, _, _ in self.running.values()}]
-            free = free[: max(0, self.slots - len(self.running) - self._elsewhere())]
-            for slot, run_id in zip(free, waiting, strict=False):
-                self.running[run_id] = (slot, self._start(run_id, slot), self.submitted)
+            if free and not stop:  # looking through the plan costs, so not while all slots work
+                free = free[: max(0, self.slots - len(self.running) - self._elsewhere())]
+                for slot, run_id in zip(free, self._waiting(), strict=False):
+                    self.running[run_id] = (slot, self._start(run_id, slot), self.submitted)
             if not self.running and (stop or not self._pending()):
                 return
             time.sleep(POLL_SECONDS)
