@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import find_columns
-from analysis.table import RunTable, clean, file_sha256, filtered
+from analysis.table import FLAGS_LEFT_OUT, RunTable, clean, file_sha256, filtered, split_flags
 from scaling.errors import InputError, did_you_mean
 from scaling.files import read_json_lines
 from scaling.results import PILOT, read_records
@@ -92,13 +92,18 @@ def _groups(raw: pd.DataFrame, group: str | None, path: Path) -> list[tuple[str,
             remedy=did_you_mean(group, [str(name) for name in raw.columns]),
         )
     keys = list(dict.fromkeys([*APART, *([group] if group else [])]))
-    keys = [key for key in keys if key in raw and raw[key].nunique(dropna=False) > 1]
+    usable = _usable(raw)
+    keys = [key for key in keys if key in raw and raw.loc[usable, key].nunique(dropna=False) > 1]
     if not keys:
         return [("", raw)]
-    parts = raw.groupby(keys, sort=False, dropna=False)
+    parts = list(raw.groupby(keys, sort=False, dropna=False))
+    useful = [(values, part) for values, part in parts if usable[part.index].any()]
+    rest = [part for _, part in parts if not usable[part.index].any()]
+    if rest:  # rows that cannot be used make no group of their own: they are named with the first one
+        useful[0] = useful[0][0], pd.concat([useful[0][1], *rest])
     return [
         (" ".join(_label(key, value, part) for key, value in zip(keys, values, strict=True)), part)
-        for values, part in parts
+        for values, part in useful
     ]
 
 
@@ -107,7 +112,9 @@ def _label(key: str, value: object, part: pd.DataFrame) -> str:
     if key == "eval_id":
         objective = "/".join(sorted({str(o) for o in part.get("objective", pd.Series(dtype=str)) if o}))
         return f"{objective} {value}".strip()
-    return f"{value:g} unique hours" if key == "unique_hours" else str(value)
+    if key == "unique_hours":
+        return f"{value:g} unique hours" if isinstance(value, float | int) else f"{value} unique"
+    return str(value)
 
 
 def _read_folder(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, str]]]:
@@ -125,7 +132,7 @@ def _read_folder(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[st
         found, unreadable = read_records(sweep)
         left_out += [{"row": Path(item["file"]).name, "reason": item["reason"]} for item in unreadable]
         for row in found:
-            digest.update((sweep / "records" / f"{row['id']}.json").read_bytes())
+            digest.update(Path(row["file"]).read_bytes())
         if len(sweeps) == 1:
             found = [{**row, "flags": _without(row["flags"], PILOT)} for row in found]
         rows += found
@@ -140,10 +147,19 @@ def _read_folder(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[st
             remedy="restore the records, or name another folder",
         )
     raw = pd.DataFrame(rows).rename(columns={"id": "row"})
+    raw = raw.loc[_usable(raw).sort_values(ascending=False, kind="stable").index]  # of two copies, the one that counts
     again = raw.duplicated("row")
-    left_out += [{"row": row, "reason": "a run of another sweep here, counted there"} for row in raw["row"][again]]
+    left_out += [{"row": row, "reason": "a second copy of a run"} for row in raw["row"][again]]
+    raw = raw[~again].sort_index()
     source = {"path": str(path), "sha256": digest.hexdigest(), "rows": len(rows) + len(left_out) - int(again.sum())}
-    return raw[~again].reset_index(drop=True), source, left_out
+    return raw.reset_index(drop=True), source, left_out
+
+
+def _usable(raw: pd.DataFrame) -> pd.Series:
+    """Return whether each row's status and flags allow its use."""
+    flags = raw["flags"] if "flags" in raw else pd.Series("", index=raw.index)
+    left_out = flags.map(lambda value: bool(FLAGS_LEFT_OUT.keys() & set(split_flags(value))))
+    return ~left_out & ~(raw["status"].astype(str).eq("diverged") if "status" in raw else left_out)
 
 
 def _without(flags: str, flag: str) -> str:

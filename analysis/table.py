@@ -94,11 +94,11 @@ def clean(
         reasons = reasons.mask(raw["status"].astype(str) == "diverged", "diverged")
     if "flags" in raw:
         for flag, reason in FLAGS_LEFT_OUT.items():
-            flagged = raw["flags"].map(lambda f, flag=flag: flag in _split_flags(f))
+            flagged = raw["flags"].map(lambda f, flag=flag: flag in split_flags(f))
             reasons = reasons.mask((reasons == "") & flagged, reason)
     symbols = {"n": "N", "d": "D", "c": "C", "loss": "loss"}
     for quantity, column in columns.items():
-        values = _numbers(raw[column.name]) * column.factor
+        values = _numbers(raw[column.name], counts=quantity != "loss") * column.factor
         runs[symbols[quantity]] = values.astype(float)
         reasons = _note(reasons, values, raw[column.name], column.name)
 
@@ -164,10 +164,10 @@ def filtered(table: RunTable, expression: str) -> RunTable:
     return replace(table, runs=table.runs[kept].reset_index(drop=True), excluded=[*table.excluded, *excluded])
 
 
-def _numbers(raw: pd.Series) -> pd.Series:
-    """Return a column's numbers; `7B` and `8,164,965` are understood, NaN stands for anything else."""
+def _numbers(raw: pd.Series, *, counts: bool) -> pd.Series:
+    """Return a column's numbers, NaN for anything else; among counts `7B` and `8,164,965` are understood."""
     values = pd.to_numeric(raw, errors="coerce").astype(float)
-    for i in raw.index[values.isna() & raw.notna()]:
+    for i in raw.index[values.isna() & raw.notna()] if counts else ():
         text = str(raw[i])
         with contextlib.suppress(InputError):
             values[i] = parse_count(text.replace(",", "") if THOUSANDS.fullmatch(text.strip()) else text)
@@ -193,7 +193,7 @@ def _note(reasons: pd.Series, values: pd.Series, raw: pd.Series, column: str) ->
     return reasons
 
 
-def _split_flags(value: object) -> list[str]:
+def split_flags(value: object) -> list[str]:
     """Return flags written as a list, or as text with `;` between."""
     if isinstance(value, (list, tuple)):
         return [str(flag) for flag in value]

@@ -17,8 +17,8 @@ _APART = ("spec", "curve", "metrics", "versions", "flags")
 def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Return (rows, excluded): one flat row a record, and {file, reason} of files in records/ that are none.
 
-    A row has the record's fields; `flags` with `;` between; `objective`, `seed` and `peak_lr` of its spec;
-    `censored`, the side whose sizes the plan dropped; `model_*` and `metric_*`.
+    A row has the file that it is from; the record's fields; `flags` with `;` between; `objective`, `seed` and
+    `peak_lr` of its spec; `censored`, the side whose sizes the plan dropped; `model_*` and `metric_*`.
 
     Args:
         sweep: A folder that holds `records/`. Its `sweep.json` and `plan.jsonl`, where they are, say which records
@@ -45,7 +45,7 @@ def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]
             flags.append(SUPERSEDED)
         if about.get("pilot"):
             flags.append(PILOT)
-        row = _row(record, flags)
+        row = {**_row(record, flags), "file": str(file)}
         row["censored"] = cuts.get((row["objective"], record.unique_hours, record.budget), "")
         rows.append(row)
     return rows, excluded

@@ -100,8 +100,8 @@ def _runs(pid: int, started: str | None) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # somebody else's: whether it is the holder, its start tells
+        pass
     now = _stat(pid)
     return not now or (now[0] != "Z" and started in (None, now[19]))
 

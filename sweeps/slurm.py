@@ -124,7 +124,8 @@ def adopt(folder: SweepFolder) -> None:
         return
     names = queued_jobs()
     for intent in orphans:
-        jobs = {int(job.rpartition("_")[2]): job for job, name in names.items() if name == intent.parent.name}
+        # a single run is sent as a plain job, without a number in an array
+        jobs = {int(job.partition("_")[2] or 0): job for job, name in names.items() if name == intent.parent.name}
         run_ids = read_json(intent)["runs"]
         write_json(intent.with_name("ids.json"), {run_ids[k]: job for k, job in jobs.items()})
 

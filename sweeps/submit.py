@@ -106,22 +106,18 @@ def check(plan: Plan) -> None:
 
 def check_cap(plan: Plan) -> None:
     """Refuse a plan that takes more than the grid's cap."""
-    file, totals = plan.grid.file, plan.totals
-    spent = {
-        "flops": totals["flops"],
-        "device_hours": totals["device_hours"],
-        "gpu_hours": _gpu_hours(plan),
-    }
+    file = plan.grid.file
     for key, cap in plan.grid.cap.items():
-        if spent[key] is None:
+        spent = _gpu_hours(plan) if key == "gpu_hours" else plan.totals[key]
+        if spent is None:
             raise InputError(
                 "a cap in hours, and the time of a step is not known here",
                 where=f"{file}: cap.{key}",
                 remedy="use cap: {flops: ...}, or plan on the machine that trains",
             )
-        if spent[key] > cap:
+        if spent > cap:
             raise InputError(
-                f"the plan takes {spent[key]:.4g}, more than the cap",
+                f"the plan takes {spent:.4g}, more than the cap",
                 where=f"{file}: cap.{key}",
                 value=cap,
                 remedy="raise the cap, or drop budgets, sizes or seeds",
@@ -136,7 +132,8 @@ def _gpu_hours(plan: Plan) -> float | None:
     for point in plan.runs:
         if point.seconds is None:
             return None
-        hours += point.seconds / 3600 * max(1, int(resources_of(plan, point)["gpus"]))
+        resources = resources_of(plan, point)
+        hours += point.seconds / 3600 * max(1, int(resources["gpus"])) * int(resources["nodes"])
     return hours
 
 
@@ -152,6 +149,9 @@ def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
     before = folder.sweep() if folder.sweep_file.exists() else {}
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     write_bytes(folder.path / "grid.yaml", grid.file.read_bytes())
+    write_json_lines(folder.plan_file, [point.row() for point in plan.points])
+    folder.stop_file.unlink(missing_ok=True)
+    # the last: a queue that is alive takes a new sweep.json for a new submission
     write_json(
         folder.sweep_file,
         {
@@ -172,8 +172,6 @@ def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
             "submitted": now,
         },
     )
-    write_json_lines(folder.plan_file, [point.row() for point in plan.points])
-    folder.stop_file.unlink(missing_ok=True)
     done = set(folder.record_ids())
     return [point.spec.id for point in plan.runs if point.spec.id not in done]
 

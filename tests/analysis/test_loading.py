@@ -74,7 +74,7 @@ def test_diverged_and_short_runs_are_left_out(tmp_path):
 
 
 def test_numbers_are_read_as_people_write_them(tmp_path):
-    path = csv(tmp_path, 'params,tokens,loss\n7B,"1,400,000",3\n8.165M,2e9,3.1\n12 apples,1e9,3\n')
+    path = csv(tmp_path, 'params,tokens,loss\n7B,"1,400,000",3\n8.165M,2e9,3.1\n12 apples,1e9,3\n1e6,1e9,"2,345"\n')
     table = load(path)[0]
     assert table.runs["N"].tolist() == pytest.approx([7e9, 8.165e6])
     assert table.runs["D"].tolist() == [1.4e6, 2e9]
@@ -168,8 +168,24 @@ def test_pilots_superseded_runs_and_second_copies_are_left_out_by_name(tmp_path)
     reasons = " ".join(e["reason"] for e in table.excluded)
     assert "no longer in its sweep's plan" in reasons
     assert reasons.count("a trial of a pilot") == 2
-    assert reasons.count("a run of another sweep here") == 1
+    assert reasons.count("a second copy of a run") == 1
     assert load(pilot)[0].used == 2, "a pilot's own folder shows its trials"
+
+
+def test_of_two_copies_the_one_that_counts_is_kept(tmp_path):
+    write_records(tmp_path / "a", [record(10), record(20)])
+    (tmp_path / "a" / "plan.jsonl").write_text(json.dumps({"id": "another"}) + "\n")
+    write_records(tmp_path / "b", [record(10), record(20)])
+    assert load(tmp_path)[0].used == 2
+
+
+def test_rows_that_cannot_be_used_make_no_group(tmp_path):
+    write_records(
+        tmp_path, [record(10, unique_hours=1.0), record(20, unique_hours=10.0), record(30, unique_hours=10.0)]
+    )
+    (tmp_path / "plan.jsonl").write_text("".join(json.dumps({"id": record(n).id}) + "\n" for n in (20, 30)))
+    (table,) = load(tmp_path)
+    assert (table.label, table.used, len(table.excluded)) == ("", 2, 1)
 
 
 def test_a_truncated_and_a_foreign_record_are_named_and_the_rest_used(tmp_path):

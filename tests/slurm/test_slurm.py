@@ -132,8 +132,9 @@ def test_submit_right_after_cancel_starts_again(toy):  # noqa: F811
     assert folder.record(run_id).metrics["resumes"] == 1.0
 
 
-def test_jobs_whose_sender_died_are_adopted(toy):  # noqa: F811
-    grid = toy(cluster=CLUSTER, trainer_args="{steps: 20, seconds: 0.2}")
+@pytest.mark.parametrize("more", [{}, {"seeds": "[0]", "budgets": "[1e7]", "model": "{sizes: [100]}"}])
+def test_jobs_whose_sender_died_are_adopted(toy, more):  # noqa: F811
+    grid = toy(cluster=CLUSTER, trainer_args="{steps: 20, seconds: 0.2}", **more)
     folder = submitted(grid).folder
     (ids,) = folder.submissions.glob("*/ids.json")
     before = read_json(ids)
