@@ -21,8 +21,6 @@ LOGMEL_BINS = 40
 LOGMEL_STACK = 2
 LOGMEL_FEATURES = LOGMEL_BINS * LOGMEL_STACK
 """Two 10 ms frames of 40 log-Mel bins, stacked to one frame of 20 ms (MelHuBERT)."""
-LOGMEL_LOOKAHEAD = 400 + 160 - FRAME_STRIDE
-"""Samples beyond a crop's last stride that its last stacked frame (two 25 ms windows) covers."""
 
 FRONTENDS = ("waveform", "logmel")
 

@@ -15,6 +15,7 @@ from scaling.errors import InputError
 from scaling.records import BUILT_IN_TRAINER
 from scaling.shape import FRAMES_PER_SECOND, Shape
 from scaling.speech import OBJECTIVES
+from scaling.speech.schedule import SCHEDULES
 from scaling.units import parse_count, parse_seconds
 from sweeps.grid import EXECUTORS, Cluster, Grid, ModelGrid, ReferenceBudget, TrainSettings
 from sweeps.gridmodel import read_model, read_shape
@@ -227,7 +228,7 @@ def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
         peak_lr=_either(section, "peak_lr", parse_learning_rate, tuned, PEAK_LR),
         crop_seconds=crop,
         warmup=section.take("warmup", share, 0.08),
-        schedule=section.take("schedule", one_of("wsd", "linear", "cosine"), "wsd"),
+        schedule=section.take("schedule", one_of(*SCHEDULES), "wsd"),
         precision=section.take("precision", one_of("fp32", "bf16"), "fp32"),
         weight_decay=section.take("weight_decay", share, 0.01),
         clip=section.take("clip", number, 1.0),
