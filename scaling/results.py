@@ -11,14 +11,15 @@ from scaling.records import RunRecord
 
 SUPERSEDED, PILOT = "superseded", "pilot"
 """Flags that a sweep's own files add to its records: no longer in its plan; a trial of a pilot."""
-_APART = ("spec", "curve", "metrics", "versions", "flags")
+_APART = ("spec", "metrics", "versions", "flags")
 
 
 def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Return (rows, excluded): one flat row a record, and {file, reason} of files in records/ that are none.
 
-    A row has the file that it is from; the record's fields; `flags` with `;` between; `objective`, `seed` and
-    `peak_lr` of its spec; `censored`, the side whose sizes the plan dropped; `model_*` and `metric_*`.
+    A row has the file that it is from; the record's fields (`curve` a list of [FLOPs, loss]); `flags` with `;`
+    between; `objective`, `seed` and `peak_lr` of its spec; `censored`, the side whose sizes the plan dropped;
+    `model_*` and `metric_*`.
 
     Args:
         sweep: A folder that holds `records/`. Its `sweep.json` and `plan.jsonl`, where they are, say which records

@@ -284,7 +284,7 @@ def _collect(args: argparse.Namespace) -> int:
         message = f"{folder.path}: no record yet"
         raise WorkError(message)
     output = args.output or folder.path / "runs.csv"
-    write_table(rows, output)
+    write_table([{key: value for key, value in row.items() if key != "curve"} for row in rows], output)
     print(f"wrote {output} ({len(rows)} rows)")
     return 0
 
