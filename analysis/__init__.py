@@ -10,13 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.comparison.compare import compare
+    from analysis.data.loading import load
     from analysis.fitting import Fit, fit
-    from analysis.loading import load
+    from analysis.laws import CustomLaw
     from analysis.store import load_fit, save_fit
 
-_HOMES = {"Fit": "fitting", "fit": "fitting", "load": "loading", "load_fit": "store", "save_fit": "store"}
+_HOMES = {
+    "CustomLaw": "laws", "Fit": "fitting", "compare": "comparison.compare", "fit": "fitting", "load": "data.loading",
+    "load_fit": "store", "save_fit": "store",
+}  # fmt: skip
 
-__all__ = ["Fit", "fit", "load", "load_fit", "save_fit"]
+__all__ = ["CustomLaw", "Fit", "compare", "fit", "load", "load_fit", "save_fit"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from analysis.costmodel import CostModel
+from analysis.approaches.isoflop import IsoFlop
+from analysis.approaches.optimum import NEAR, Spending, local_exponents, near_optimal, optimal_log_n, path_loss
+from analysis.approaches.parametric import Parametric
 from analysis.estimates import Estimate
-from analysis.isoflop import IsoFlop
-from analysis.optimum import NEAR, local_exponents, near_optimal, optimal_log_n, path_loss
-from analysis.parametric import Parametric
+from analysis.laws import ThreeTerm
 from scaling.errors import WorkError
 from scaling.units import format_flops
 
@@ -27,13 +27,27 @@ class Optimum:
     """None in a curve over N at one unnamed budget."""
     N: Estimate
     D: Estimate | None
-    loss: Estimate
+    loss: Estimate | None
+    """None where the minima of other budgets alone would have to foretell it."""
     near: tuple[float, float]
     """Smallest and largest size whose loss is within 0.5 % of the best."""
     local_exponent: Estimate | None
     """d log N* / d log C here."""
     reach: float | None
     """The budget over the largest recorded C."""
+    unique: float | None = None
+    """Unique data that the answer is for, in D's unit."""
+    spanning: Estimate | None = None
+    """N* with the interval that spans laws, objectives and windows beside the noise."""
+    sizes: dict[str, float] = field(default_factory=dict)
+    """N* in other counts: `params`, `total`, `encoder`, `flops_per_frame`."""
+    batch: Estimate | None = None
+    """The best batch, where the law has it as a variable."""
+    limited: dict[str, float] | None = None
+    """The best size up to a limit, {limit, N, D, loss, compute: times the budget that an unlimited model needs for
+    it}."""
+    log_n_draws: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """Draws of log N*."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as the contract of `--json` says."""
@@ -41,10 +55,15 @@ class Optimum:
             "budget": self.budget,
             "N": self.N.to_dict(),
             "D": self.D.to_dict() if self.D else None,
-            "loss": self.loss.to_dict(),
+            "loss": self.loss.to_dict() if self.loss else None,
             "near": list(self.near),
             "local_exponent": self.local_exponent.to_dict() if self.local_exponent else None,
             "reach": self.reach,
+            "unique": self.unique,
+            "spanning": self.spanning.to_dict() if self.spanning else None,
+            "sizes": self.sizes,
+            "batch": self.batch.to_dict() if self.batch else None,
+            "limited": self.limited,
         }
 
 
@@ -70,9 +89,10 @@ def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: floa
                 N=Estimate.of(own.log_n, draws, level).exp(),
                 D=data,
                 loss=Estimate.of(own.loss, isoflop.loss_draws(i), level),
-                near=_near(own.log_n, own.loss, own.coefficients[2]),
+                near=_near(own.log_n, own.loss, own.curvature),
                 local_exponent=None,
                 reach=own.budget / largest if np.isfinite(own.budget) else None,
+                log_n_draws=draws if len(draws) else None,
             )
     return _line_optimum(isoflop, budget, largest, level)
 
@@ -86,7 +106,7 @@ def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float)
     weights = 1 / len(chosen) + (np.log(budget) - log_c.mean()) * centered / (centered**2).sum()
     log_n = float(weights @ [isoflop.parabolas[i].log_n for i in chosen])
     n_draws = weights @ np.stack([isoflop.log_n_draws(i) for i in chosen])
-    # along a straight line of log L, which stays above zero; between the budgets it is a mere interpolation
+    # between the budgets a mere interpolation; beyond them the floor of the loss, which no line knows, would decide
     log_loss = float(weights @ np.log([isoflop.parabolas[i].loss for i in chosen]))
     with np.errstate(invalid="ignore", divide="ignore"):
         loss_draws = np.exp(weights @ np.log(np.stack([isoflop.loss_draws(i) for i in chosen])))
@@ -98,10 +118,11 @@ def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float)
         budget=budget,
         N=Estimate.of(log_n, n_draws, level).exp(),
         D=Estimate.of(log_d, isoflop.cost.log_data(n_draws, budget), level).exp(),
-        loss=Estimate.of(loss, loss_draws, level),
-        near=_near(log_n, loss, float(np.mean([isoflop.parabolas[i].coefficients[2] for i in chosen]))),
+        loss=Estimate.of(loss, loss_draws, level) if isoflop.spans(budget) else None,
+        near=_near(log_n, loss, float(np.mean([isoflop.parabolas[i].curvature for i in chosen]))),
         local_exponent=Estimate.of(exponents["a"][0], exponents["a"][1], level),
         reach=budget / largest,
+        log_n_draws=n_draws if len(n_draws) else None,
     )
 
 
@@ -110,32 +131,81 @@ def _near(log_n: float, loss: float, curvature: float) -> tuple[float, float]:
     return float(np.exp(log_n - half)), float(np.exp(log_n + half))
 
 
-def parametric_optimum(parametric: Parametric, cost: CostModel, budget: float, largest: float, level: float) -> Optimum:
+def parametric_optimum(
+    parametric: Parametric,
+    spending: Spending,
+    budget: float,
+    largest: float,
+    level: float,
+    *,
+    limit: float | None = None,
+) -> Optimum:
     """Return the answer from the law, under the true cost.
+
+    Args:
+        parametric: The law.
+        spending: What a budget buys.
+        budget: FLOPs.
+        largest: The largest recorded C.
+        level: Of the intervals.
+        limit: Largest N that can be deployed.
 
     Raises:
         WorkError: When the law has no minimum over N at this budget.
     """
     law, theta, draws = parametric.law, parametric.theta[None], parametric.draws
-    best = optimal_log_n(law, theta, cost, budget)
+    best = optimal_log_n(law, theta, spending, budget)
     if not np.isfinite(best[0]):
         message = f"{law.equation} has no minimum over N at {format_flops(budget)} FLOPs"
         raise WorkError(message)
     n_draws, d_draws, loss_draws, slope_draws = (np.empty(0),) * 4
     if len(draws):
-        n_draws = optimal_log_n(law, draws, cost, budget)
-        d_draws = cost.log_data(n_draws, budget)
-        loss_draws = path_loss(law, draws, cost, budget, n_draws)
-        slope_draws = local_exponents(law, draws, cost, budget)[0]
+        n_draws = optimal_log_n(law, draws, spending, budget)
+        d_draws = spending.cost.log_data(n_draws, budget)
+        loss_draws = path_loss(law, draws, spending, budget, n_draws)
+        slope_draws = local_exponents(law, draws, spending, budget)[0]
+    log_d = float(spending.cost.log_data(best, budget)[0])
+    batch = None
+    if isinstance(law, ThreeTerm):
+        value = float(law.best_log_batch(theta, np.array([log_d]))[0, 0])
+        drawn = law.best_log_batch(draws, d_draws[:, None])[:, 0] if len(draws) else np.empty(0)
+        batch = Estimate.of(value, drawn, level).exp()
     return Optimum(
         budget=budget,
         N=Estimate.of(best[0], n_draws, level).exp(),
-        D=Estimate.of(float(cost.log_data(best, budget)[0]), d_draws, level).exp(),
-        loss=Estimate.of(float(path_loss(law, theta, cost, budget, best)[0]), loss_draws, level),
-        near=near_optimal(law, theta, cost, budget),
-        local_exponent=Estimate.of(local_exponents(law, theta, cost, budget)[0][0], slope_draws, level),
+        D=Estimate.of(log_d, d_draws, level).exp(),
+        loss=Estimate.of(float(path_loss(law, theta, spending, budget, best)[0]), loss_draws, level),
+        near=near_optimal(law, theta, spending, budget),
+        local_exponent=Estimate.of(local_exponents(law, theta, spending, budget)[0][0], slope_draws, level),
         reach=budget / largest,
+        batch=batch,
+        limited=limited_optimum(parametric, spending, budget, float(best[0]), limit),
+        log_n_draws=n_draws if len(draws) else None,
     )
+
+
+def limited_optimum(
+    parametric: Parametric, spending: Spending, budget: float, best: float, limit: float | None
+) -> dict[str, float] | None:
+    """Return the answer at the limit on N where the best size lies above it."""
+    if limit is None or best <= np.log(limit):
+        return None
+    law, theta, log_n = parametric.law, parametric.theta[None], np.log(np.array([limit]))
+    loss = float(path_loss(law, theta, spending, budget, log_n)[0])
+    # the budget at which the best size, whatever it is, reaches the same loss: what the limit costs
+    low, high = np.log(budget) - 12.0, np.log(budget)
+    for _ in range(60):
+        middle = (low + high) / 2
+        there = float(np.exp(middle))
+        free = path_loss(law, theta, spending, there, optimal_log_n(law, theta, spending, there))[0]
+        low, high = (low, middle) if not free > loss else (middle, high)
+    return {
+        "limit": limit,
+        "N": limit,
+        "D": float(np.exp(spending.cost.log_data(log_n, budget)[0])),
+        "loss": loss,
+        "compute": float(budget / np.exp((low + high) / 2)),
+    }
 
 
 def isoflop_exponents(isoflop: IsoFlop, level: float) -> dict[str, Estimate]:
@@ -144,12 +214,14 @@ def isoflop_exponents(isoflop: IsoFlop, level: float) -> dict[str, Estimate]:
     return {name: Estimate.of(value, draws, level) for name, (value, draws) in found.items()}
 
 
-def parametric_exponents(parametric: Parametric, cost: CostModel, middle: float, level: float) -> dict[str, Estimate]:
+def parametric_exponents(
+    parametric: Parametric, spending: Spending, middle: float, level: float
+) -> dict[str, Estimate]:
     """Return a = d log N* / d log C and b = d log D* / d log C at a budget, under the true cost."""
-    values = local_exponents(parametric.law, parametric.theta, cost, middle)
+    values = local_exponents(parametric.law, parametric.theta, spending, middle)
     draws = (np.empty(0), np.empty(0))
     if len(parametric.draws):
-        draws = local_exponents(parametric.law, parametric.draws, cost, middle)
+        draws = local_exponents(parametric.law, parametric.draws, spending, middle)
     return {
         name: Estimate.of(float(value[0]), drawn, level) for name, value, drawn in zip("ab", values, draws, strict=True)
     }

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any
 from scaling.command import add_common, run_command
 
 if TYPE_CHECKING:
+    from analysis.data.table import RunTable
     from analysis.fitting import Fit
-    from analysis.table import RunTable
 
 PROGRAM = "scaling-fit"
 MIN_DRAWS = 20
 FORMATS = ("pdf", "png")
+COLUMNS = (
+    ("n", "model size"),
+    ("d", "data seen"),
+    ("c", "training FLOPs"),
+    ("u", "unique data"),
+    ("b", "batch"),
+    ("loss", "loss, or a metric of the records"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,16 +54,41 @@ def _parser() -> argparse.ArgumentParser:
         metavar="C",
         help="FLOPs to answer for, e.g. 1e18; repeatable",
     )
-    parser.add_argument("--law", default="chinchilla", help="parametric law (default: %(default)s)")
-    parser.add_argument("--objective", default="huber", help="huber, log-mse or mse (default: %(default)s)")
-    parser.add_argument("--delta", type=float, help="Huber's delta (default: 1e-3)")
+    parser.add_argument(
+        "--law",
+        default="auto",
+        help="a law, FILE.py:OBJECT, or auto: the one that foretells dearer runs best (default)",
+    )
+    parser.add_argument("--objective", default="huber", help="huber, lad, log-mse or mse (default: %(default)s)")
+    parser.add_argument(
+        "--delta", type=float, help="Huber's delta (default: 1.345 x the residuals' scale; papers: 1e-3)"
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="DRAWS", help="draws (default: %(default)s)")
-    parser.add_argument("--cluster", metavar="COLUMN", help="column whose rows the bootstrap draws together")
+    parser.add_argument(
+        "--interval", default="auto", help="pairs, residual, wild, parametric, delta, or auto by the design (default)"
+    )
+    parser.add_argument(
+        "--cluster",
+        default="auto",
+        metavar="WHAT",
+        help="runs that share noise: run, size, seed, a column, none, or auto by the residuals (default)",
+    )
+    parser.add_argument(
+        "--weights", metavar="COLUMN", help="weights of the law's rows: a column, or `variance` for a model of it"
+    )
+    parser.add_argument(
+        "--curve", default="auto", help="of the isoFLOP minima: quadratic, skewed, local or auto (default)"
+    )
+    parser.add_argument("--unique-hours", type=float, metavar="U", help="hours of distinct audio to answer for")
+    parser.add_argument("--unique", metavar="U", help="the same in D's unit, for other data: 25G")
+    parser.add_argument("--max-params", metavar="N", help="largest size that can be deployed: what that costs is said")
     parser.add_argument("--level", type=float, default=0.95, help="level of the intervals (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
     names = parser.add_argument_group("columns of a table, where their names are not common ones")
-    for option, text in (("n", "model size"), ("d", "data seen"), ("c", "training FLOPs"), ("loss", "loss")):
+    for option, text in COLUMNS:
         names.add_argument(f"--{option}", metavar="COLUMN", help=text)
+    names.add_argument("--metric", metavar="NAME", help="the same as --loss")
+    names.add_argument("--size", help="what counts as N in records: params (default), total, encoder, flops_per_frame")
     names.add_argument("--group", metavar="COLUMN", help="fit each value of a column apart")
     names.add_argument("--where", metavar="EXPRESSION", help="keep rows for which this holds, e.g. 'loss < 3.4'")
     names.add_argument(
@@ -64,7 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         help="K of C = K N D where C or D is missing (default: 6)",
     )
+    parser.add_argument(
+        "--compare", action="store_true", help="say how much of the first recipe's compute each of the others needs"
+    )
+    parser.add_argument("--quick", action="store_true", help="only the answer: no other laws, no checks")
     out = parser.add_argument_group("output")
+    out.add_argument("--details", action="store_true", help="print every check, not only what failed")
+    out.add_argument("--format", default="text", help="of what is printed: text, html or latex")
     out.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: fits/NAME)")
     out.add_argument(
         "--json",
@@ -76,7 +115,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from analysis.loading import load
+    from analysis.data.loading import load
+    from analysis.summary import summarise
     from scaling.errors import InputError, WorkError
     from scaling.units import parse_count
 
@@ -89,14 +129,21 @@ def _fit(args: argparse.Namespace) -> int:
             n=args.n,
             d=args.d,
             c=args.c,
-            loss=args.loss,
+            u=args.u,
+            b=args.b,
+            loss=args.metric or args.loss,
+            size=args.size,
             group=args.group,
             where=args.where,
             flops_per_param_token=args.flops_per_param_token,
         )
         tables += [replace(table, label=f"{name} {table.label}".strip()) for table in loaded]
     show = (lambda *_, **__: None) if args.json == "-" else print
-    if len(tables) > 1:
+    # what was written is no part of a page of HTML or LaTeX
+    tell = show if args.format == "text" or args.json == "-" else lambda text: print(text, file=sys.stderr)
+    if args.compare:
+        return _compare(args, tables, budgets, show)
+    if len(tables) > 1 and args.format == "text":
         show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
     fits: list[tuple[RunTable, Fit]] = []
     failures: list[Exception] = []
@@ -109,16 +156,31 @@ def _fit(args: argparse.Namespace) -> int:
                 print(f"{table.label or table.source['path']}: {error}\n", file=sys.stderr)
             continue
         fits.append((table, fitted))
-        show(fitted.summary() + "\n")
+        show(summarise(fitted.to_dict(), args.format, details=args.details) + "\n")
     if not fits:
         raise failures[0]
-    _write(args, fits, failures, many=len(tables) > 1, show=show)
+    _write(args, fits, failures, many=len(tables) > 1, show=tell)
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
-    from scaling.errors import InputError
+    from analysis.approaches.curvechoice import CURVES
+    from analysis.engine.objectives import objective_named
+    from analysis.engine.resampling import METHODS
+    from analysis.laws import law_named
+    from analysis.rendering import FORMS
+    from scaling.errors import InputError, did_you_mean
 
+    objective_named(args.objective, args.delta)
+    if args.law != "auto":
+        law_named(args.law)
+    for option, value, what, known in (
+        ("--curve", args.curve, "curve", CURVES),
+        ("--interval", args.interval, "kind of interval", ("auto", *METHODS)),
+        ("--format", args.format, "form", tuple(FORMS)),
+    ):
+        if value not in known:
+            raise InputError(f"no such {what}", where=option, value=value, remedy=did_you_mean(value, known))
     if args.bootstrap < 0 or 0 < args.bootstrap < MIN_DRAWS:
         what = "a number of draws cannot be negative" if args.bootstrap < 0 else "too few draws for an interval"
         remedy = f"write 0 for none, or at least {MIN_DRAWS}"
@@ -141,8 +203,9 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 
 def _fit_one(args: argparse.Namespace, table: RunTable, budgets: list[float]) -> Fit:
+    from analysis.engine.objectives import objective_named
     from analysis.fitting import fit
-    from analysis.newton import objective_named
+    from scaling.units import parse_count
 
     return fit(
         table,
@@ -151,9 +214,64 @@ def _fit_one(args: argparse.Namespace, table: RunTable, budgets: list[float]) ->
         budgets=budgets,
         draws=args.bootstrap,
         level=args.level,
+        interval=args.interval,
         cluster=args.cluster,
+        weights=args.weights,
+        unique=_unique(args, table),
+        limit=parse_count(args.max_params, where="--max-params") if args.max_params else None,
+        curve=args.curve,
+        judged=not args.quick,
         seed=args.seed,
     )
+
+
+def _unique(args: argparse.Namespace, table: RunTable) -> float | None:
+    """Return the unique data to answer for, in D's unit."""
+    from analysis.data.columns import FRAMES_AN_HOUR
+    from scaling.errors import InputError
+    from scaling.units import parse_count
+
+    if args.unique_hours is None:
+        return parse_count(args.unique, where="--unique") if args.unique else None
+    if args.unique is not None or table.data_unit != "frames":
+        why = "given twice" if args.unique is not None else f"D is in {table.data_unit} here, not in frames"
+        raise InputError(
+            f"unique data: {why}", where="--unique-hours", value=args.unique_hours, remedy="give --unique in D's unit"
+        )
+    return parse_count(args.unique_hours, where="--unique-hours") * FRAMES_AN_HOUR
+
+
+def _compare(args: argparse.Namespace, tables: list[RunTable], budgets: list[float], show: Any) -> int:
+    """Print and write the comparison of recipes."""
+    from analysis.comparison.compare import compare
+    from analysis.engine.objectives import objective_named
+    from analysis.laws import law_named
+    from scaling.errors import InputError
+    from scaling.files import plain, write_json
+
+    given = {"--interval": args.interval != "auto", "--weights": args.weights, "--max-params": args.max_params,
+             "--unique": args.unique or args.unique_hours, "--curve": args.curve != "auto", "--quick": args.quick,
+             "--details": args.details, "--format": args.format != "text"}  # fmt: skip
+    if ignored := [option for option, value in given.items() if value]:
+        raise InputError("not an option of --compare", where=ignored[0], value=args.__dict__.get(ignored[0][2:]))
+    found = compare(
+        tables,
+        cluster=None if args.cluster == "auto" else args.cluster,
+        law=None if args.law == "auto" else law_named(args.law),
+        objective=objective_named(args.objective, args.delta),
+        draws=args.bootstrap,
+        level=args.level,
+        seed=args.seed,
+        budget=budgets[0] if budgets else None,
+    )
+    show(found.summary())
+    if args.json == "-":
+        print(json.dumps(plain(found.to_dict()), indent=1))
+    elif args.json is not None or args.out is not None:
+        path = Path(args.json) if args.json is not None else args.out / "compare.json"
+        write_json(path, found.to_dict())
+        show(f"wrote {path}")
+    return 0
 
 
 def _write(

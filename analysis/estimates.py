@@ -47,6 +47,12 @@ class Estimate:
         ends = [None if end is None else float(np.exp(end)) for end in (self.low, self.high)]
         return Estimate(value=float(np.exp(self.value)), low=ends[0], high=ends[1])
 
+    def covering(self, other: Estimate) -> Estimate:
+        """Return the estimate with an interval that holds another one, too."""
+        low = None if self.low is None or other.low is None else min(self.low, other.low)
+        high = None if self.high is None or other.high is None else max(self.high, other.high)
+        return Estimate(value=self.value, low=low, high=high)
+
     def to_dict(self) -> dict[str, Any]:
         """Return estimate, low and high."""
         return {"estimate": self.value, "low": self.low, "high": self.high}

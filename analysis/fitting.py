@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,34 +12,36 @@ from analysis.answers import (
     Optimum,
     isoflop_exponents,
     isoflop_optimum,
+    limited_optimum,
     parametric_exponents,
     parametric_optimum,
 )
-from analysis.costmodel import CostModel
+from analysis.approaches.envelope import fit_envelope
+from analysis.approaches.isoflop import IsoFlop, fit_isoflop
+from analysis.approaches.optimum import Spending
+from analysis.approaches.parametric import Parametric, with_draws
+from analysis.asked import common_batch, refuse_few, row_weights, unique_data
+from analysis.data.costmodel import CostModel
+from analysis.data.points import Points
+from analysis.data.table import RunTable
+from analysis.engine.objectives import Objective, objective_named
+from analysis.engine.resampling import draw
 from analysis.estimates import Estimate
-from analysis.isoflop import SPREAD, IsoFlop, fit_isoflop
-from analysis.laws import LAWS, law_named
-from analysis.newton import Objective, objective_named
-from analysis.parametric import Parametric, fit_parametric
-from analysis.table import RunTable
-from scaling.errors import InputError, WorkError, did_you_mean
-from scaling.units import format_count, format_flops
+from analysis.headline import contradicts, no_answer
+from analysis.headline import headline as choose_headline
+from analysis.judgement.choices import Choice, alternatives, spanning
+from analysis.judgement.definitions import other_sizes, read_off
+from analysis.judgement.intervals import AUTO, scheme_for
+from analysis.judgement.judge import envelope_dict, judge
+from analysis.judgement.selection import Selection, select
+from analysis.laws import Law, law_named
+from analysis.remarks import remarks
+from scaling.errors import InputError, WorkError
 
 LEVEL = 0.95
 DRAWS = 1000
-MIN_ROWS = 3
-MIN_CLUSTERS = 5
-MIN_LINE = 3
-"""Bracketed budgets from which a straight line through their minima can contradict a law."""
-FAR = 10.0
-"""An optimum at more than this times the largest recorded C is a guess."""
-DISAGREE = 0.2
-"""Difference between the approaches' exponents that is worth a warning."""
-MAX_FAILED = 0.1
-"""Share of failed bootstrap draws that is worth a warning."""
-MANY_BUDGETS = 12
-FAR_APART = 1.5
-"""Ratio of two approaches' N* that is worth a warning."""
+ENVELOPE_DRAWS = 300
+"""The envelope stands beside the answer, and its draws are the dearest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,38 +52,75 @@ class Fit:
     source: dict[str, Any]
     used: int
     excluded: list[dict[str, str]]
-    unique_hours: float | None
-    """Hours of distinct audio that the runs share."""
+    unique: float | None
+    """Unique data that the answers are for, in D's unit; None where data do not repeat."""
     data_unit: str
     loss_name: str
+    size_name: str
+    """Column that counts as N."""
     largest: float
     """Largest recorded C; NaN without costs."""
     middle: float
     """Geometric middle of the recorded C."""
-    cost: CostModel | None
+    spending: Spending | None
     isoflop: IsoFlop
+    envelope: dict[str, Any]
+    """Approach 1 as plain values: status, reason, points, a and b."""
     parametric: Parametric
+    chosen: str
+    """How the law was chosen."""
+    weighting: str
+    """What the rows of the law weigh."""
     headline: str
     """`isoflop` or `parametric`: the approach behind the answers."""
     level: float
     seed: int
     budgets: list[float]
     """Budgets answered for; one NaN in a curve over N alone."""
+    limit: float | None = None
+    """Largest N that can be deployed."""
     contradicted: bool = False
     """Whether the law's exponent contradicts the isoFLOP minima that a straight line describes."""
+    choices: list[Choice] = field(default_factory=list)
+    """Other laws, objectives and windows, for the interval that spans them."""
+    sizes: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    """Other counts of the size: knots of log N and of their logarithm."""
+    holdout: list[dict[str, Any]] = field(default_factory=list)
+    """Scores of the laws on dearer runs than they were fitted to."""
+    judgement: dict[str, Any] = field(default_factory=dict)
+    """What speaks for and against the fit, as plain values (`analysis.judgement.judge`)."""
     warnings: list[dict[str, str]] = field(default_factory=list)
 
-    def predict(self, *, N: float | np.ndarray, D: float | np.ndarray) -> np.ndarray:
-        """Return the loss that the law predicts at sizes and data.
+    def predict(
+        self,
+        *,
+        N: float | np.ndarray,
+        D: float | np.ndarray,
+        U: float | np.ndarray | None = None,
+        B: float | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the loss that the law predicts at sizes and data (and unique data and batch, where it knows them).
 
         Raises:
             WorkError: When the law has no certified fit.
+            InputError: When the law needs U or B.
         """
-        if not self.parametric.certified:
-            message = f"{self.parametric.law.equation} has no certified fit: {self.parametric.reason}"
+        law = self.parametric.law
+        if not self.parametric.certified or self.spending is None:
+            message = f"{law.equation} has no certified fit: {self.parametric.reason}"
             raise WorkError(message)
-        sizes, data = np.broadcast_arrays(np.atleast_1d(N), np.atleast_1d(D))
-        return np.exp(self.parametric.log_loss(np.log(sizes), np.log(data)))
+        known = {name: value for name, value in (("N", N), ("D", D), ("U", U), ("B", B)) if value is not None}
+        known = dict(zip(known, np.broadcast_arrays(*map(np.atleast_1d, known.values())), strict=True))
+        sizes, data = known["N"], known["D"]
+        given = {"U": known.get("U"), "B": known.get("B")}
+        for symbol, value in given.items():
+            if symbol in law.needs and value is None and symbol == "B":
+                raise InputError(f"{law.name} is a law of the batch too", where="predict", value=None, remedy="give B=")
+        cost = np.exp(self.spending.cost.log_cost(np.log(sizes))) * data
+        others = {symbol: value for symbol, value in given.items() if value is not None}
+        if "U" in law.needs and U is None:
+            others["U"] = data if self.unique is None else np.minimum(data, self.unique)
+        return np.exp(self.parametric.log_loss(Points.of(N=sizes, D=data, C=cost, **others)))
 
     def optimum(self, budget: float) -> Optimum:
         """Return N*, D* and L* at a budget, with intervals, by the headline's approach.
@@ -92,14 +131,33 @@ class Fit:
         Raises:
             WorkError: When neither has an answer there.
         """
+        if not (np.isnan(budget) or 0 < budget < np.inf) or (np.isnan(budget) and self.spending is not None):
+            raise InputError("not a positive number of FLOPs", where="optimum", value=budget, remedy="write 1e21")
         beyond = not self.isoflop.spans(budget)
-        law = self.parametric.certified and not self.contradicted
+        law = self.parametric.certified and self.parametric.law.allocates and not self.contradicted
         if self.headline == "isoflop" and not (beyond and law):
             if beyond and (why := self.isoflop.no_line()):
-                raise WorkError(_no_answer(self.isoflop, self.parametric, why))
-            return isoflop_optimum(self.isoflop, budget, self.largest, self.level)
-        assert self.cost is not None, "a law is certified only with costs"
-        return parametric_optimum(self.parametric, self.cost, budget, self.largest, self.level)
+                raise WorkError(no_answer(self.isoflop, self.parametric, why))
+            answer = isoflop_optimum(self.isoflop, budget, self.largest, self.level)
+        else:
+            assert self.spending is not None, "a law is certified only with costs"
+            answer = parametric_optimum(
+                self.parametric, self.spending, budget, self.largest, self.level, limit=self.limit
+            )
+        if self.limit is not None and answer.limited is None and law and self.spending is not None:
+            log_n = float(np.log(answer.N.value))
+            answer = replace(answer, limited=limited_optimum(self.parametric, self.spending, budget, log_n, self.limit))
+        wide = None
+        if self.spending is not None and np.isfinite(budget) and answer.log_n_draws is not None:
+            log_n = float(np.log(answer.N.value))
+            wide = spanning(self.choices, self.spending, budget, log_n, answer.log_n_draws, self.level)
+            wide = wide.covering(answer.N) if wide else None
+        return replace(
+            answer,
+            spanning=wide,
+            sizes=read_off(self.sizes, float(np.log(answer.N.value))) if np.isfinite(answer.N.value) else {},
+            unique=self.unique,
+        )
 
     @property
     def answers(self) -> list[Optimum]:
@@ -108,17 +166,20 @@ class Fit:
 
     def exponents(self, approach: str | None = None) -> dict[str, Estimate]:
         """Return a of N* ~ C^a and b of D* ~ C^b by one approach (the headline's when none is named)."""
-        if (approach or self.headline) == "isoflop":
+        approach = approach or self.headline
+        if approach == "envelope":
+            return {name: Estimate.from_dict(self.envelope[name]) for name in "ab" if name in self.envelope}
+        if approach == "isoflop":
             return isoflop_exponents(self.isoflop, self.level)
-        if not self.parametric.certified or self.cost is None:
+        if not self.parametric.certified or not self.parametric.law.allocates or self.spending is None:
             return {}
-        return parametric_exponents(self.parametric, self.cost, self.middle, self.level)
+        return parametric_exponents(self.parametric, self.spending, self.middle, self.level)
 
-    def summary(self) -> str:
-        """Return the fit as text."""
+    def summary(self, form: str = "text") -> str:
+        """Return the fit as `text`, `html` or `latex`."""
         from analysis.summary import summarise
 
-        return summarise(self.to_dict())
+        return summarise(self.to_dict(), form)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fit as the contract of `--json` says."""
@@ -130,27 +191,39 @@ class Fit:
 def fit(
     table: RunTable,
     *,
-    law: str = "chinchilla",
+    law: str | Law = AUTO,
     objective: str | Objective = "huber",
     budgets: Sequence[float] = (),
     draws: int = DRAWS,
     level: float = LEVEL,
-    cluster: str | None = None,
+    interval: str = AUTO,
+    cluster: str = AUTO,
+    weights: str | None = None,
+    unique: float | None = None,
+    limit: float | None = None,
+    curve: str = AUTO,
+    judged: bool = True,
     seed: int = 0,
 ) -> Fit:
-    """Fit a table by isoFLOP parabolas and a law, and answer for the budgets asked.
+    """Fit a table by all three approaches, and answer for the budgets asked.
 
     The headline is the isoFLOP minima where every budget asked lies within the bracketed ones; else the law, where
     it carries its certificate; else the isoFLOP minima along a straight line, where the costs allow one.
 
     Args:
         table: The runs.
-        law: Name of the parametric law.
-        objective: `huber` (delta 1e-3), `log-mse`, `mse`, or an Objective.
+        law: A law or its name; `auto` for the one that foretells dearer runs best.
+        objective: `huber` (delta from the residuals), `lad`, `log-mse`, `mse`, or an Objective.
         budgets: FLOPs to answer for; the bracketed budgets of the table when none is given.
         draws: Draws that intervals are made of.
         level: Their level.
-        cluster: Column whose values a pairs bootstrap draws together.
+        interval: How draws of the law are made: `pairs`, `residual`, `wild`, `parametric`, `delta`, or `auto`.
+        cluster: What varies together: a column, `size`, `run`, `none`, or `auto` for what the residuals say.
+        weights: Column of weights of the law's rows; `variance` for those of a model of the residuals' variance.
+        unique: Unique data that the answers are for, in D's unit; the most that any run had when not given.
+        limit: Largest N that can be deployed: answers are for the best size up to it, too.
+        curve: Curve of the isoFLOP minima: `quadratic`, `skewed`, `local`, or `auto`.
+        judged: Whether other laws, influence, drift, biases and residuals are looked into; without, only the answer.
         seed: Of all draws.
 
     Raises:
@@ -163,215 +236,68 @@ def fit(
         >>> answer.low < 86.4e6 < answer.high  # the truth that the runs were drawn from
         True
     """
-    chosen_law = law_named(law)
+    if not isinstance(table, RunTable):
+        raise InputError(
+            "not a table of runs", where="fit", value=type(table).__name__, remedy='write fit(load("runs.csv")[0])'
+        )
+    named = law if isinstance(law, Law) or law == AUTO else law_named(law)
     chosen = objective_named(objective) if isinstance(objective, str) else objective
-    _refuse_few(table)
-    if cluster is not None:
-        _check_clusters(table, cluster)
-    rng = np.random.default_rng(seed)
-    cost = CostModel.of(table) if table.cost != "none" else None
-    isoflop = fit_isoflop(table, cost, draws=draws, rng=rng)
-    parametric = fit_parametric(table, chosen_law, chosen, draws=draws, rng=rng, cluster=cluster)
-    largest = float(table.runs["C"].max())
+    refuse_few(table)
+    sources = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
+    unique = unique_data(table, unique)
+    spending = None
+    if table.cost != "none":
+        spending = Spending(CostModel.of(table), None if unique is None else float(np.log(unique)), common_batch(table))
+    cost = spending.cost if spending else None
+    isoflop = fit_isoflop(table, cost, draws=draws, rng=sources[0], curve=curve).of_unique(unique)
+    own_weights, weighting = row_weights(table, weights)
+    selection = select(table, named, chosen, weights=own_weights, weigh=judged)
+    parametric, reason = _draw(table, selection, draws, sources[1], interval=interval, cluster=cluster)
     middle = float(np.exp(np.log(table.runs["C"]).mean()))
-    contradicted = _contradicts(isoflop, parametric, cost, middle, level)
-    headline, asked = _headline(isoflop, parametric, sorted(budgets), table, contradicted=contradicted)
+    contradicted = contradicts(isoflop, parametric, spending, middle, level)
+    headline, asked = choose_headline(isoflop, parametric, sorted(budgets), table, contradicted=contradicted)
+    envelope = fit_envelope(table, cost, draws=min(draws, ENVELOPE_DRAWS) if judged else 0, rng=sources[2])
     result = Fit(
         label=table.label,
         source=table.source,
         used=table.used,
         excluded=[*table.excluded, *isoflop.skipped] if headline == "isoflop" else table.excluded,
-        unique_hours=table.unique_hours,
+        unique=unique,
         data_unit=table.data_unit,
         loss_name=table.loss_name,
-        largest=largest,
+        size_name=str(table.source.get("columns", {}).get("n", "N")),
+        largest=float(table.runs["C"].max()),
         middle=middle,
-        cost=cost,
+        spending=spending,
         isoflop=isoflop,
+        envelope=envelope_dict(envelope, level),
         parametric=parametric,
+        chosen=selection.chosen,
+        weighting=weighting,
         headline=headline,
         level=level,
         seed=seed,
         budgets=asked,
+        limit=limit,
         contradicted=contradicted,
+        choices=alternatives(table, selection.fits, selection.weights) if judged and selection.fits else [],
+        sizes=other_sizes(table),
+        holdout=[score.to_dict() for score in selection.scores],
     )
-    result.warnings.extend([*table.warnings, *_warnings(result, table)])
+    if judged:
+        result.judgement.update(judge(result, table, selection, sources[3], reason))
+    result.warnings.extend([*table.warnings, *remarks(result, table)])
     return result
 
 
-def _refuse_few(table: RunTable) -> None:
-    """Refuse a table that no fit can use."""
-    if table.used >= MIN_ROWS:
-        return
-    reasons = "; ".join(f"row {e['row']}: {e['reason']}" for e in table.excluded[:3])
-    raise InputError(
-        f"{table.used} usable rows, and the smallest fit (a parabola) needs {MIN_ROWS}",
-        where=table.source["path"] + (f" [{table.label}]" if table.label else ""),
-        value=reasons or f"{table.source['rows']} rows",
-        remedy="add runs, or mend the rows that were left out",
-    )
-
-
-def _check_clusters(table: RunTable, cluster: str) -> None:
-    """Refuse a column that cannot tell which runs vary together."""
-    if cluster not in table.runs:
-        known = [str(name) for name in table.runs.columns]
-        raise InputError("no such column", where="--cluster", value=cluster, remedy=did_you_mean(cluster, known))
-    values = table.runs[cluster]
-    if values.isna().any():
-        row = table.runs["row"][values.isna()].iloc[0]
-        raise InputError(
-            "a run without a cluster", where=f"--cluster {cluster}", value=f"row {row}", remedy="fill it in"
-        )
-    if values.nunique() < MIN_CLUSTERS:
-        raise InputError(
-            f"too few clusters to draw from: {values.nunique()}, and {MIN_CLUSTERS} are the least",
-            where="--cluster",
-            value=cluster,
-            remedy="leave --cluster away, or name a column with more values",
-        )
-
-
-def _contradicts(isoflop: IsoFlop, parametric: Parametric, cost: CostModel | None, middle: float, level: float) -> bool:
-    """Whether the law's interval of a lies apart from that of three bracketed minima or more, on a straight line."""
-    if not parametric.certified or cost is None or len(isoflop.bracketed) < MIN_LINE or isoflop.no_line():
-        return False
-    line = isoflop_exponents(isoflop, level)["a"]
-    law = parametric_exponents(parametric, cost, middle, level)["a"]
-    if None in (line.low, line.high, law.low, law.high):
-        return False
-    return bool(law.low > line.high or law.high < line.low)  # type: ignore[operator]
-
-
-def _headline(
-    isoflop: IsoFlop, parametric: Parametric, asked: list[float], table: RunTable, *, contradicted: bool
-) -> tuple[str, list[float]]:
-    """Return the approach behind the answers, and the budgets to answer for."""
-    bracketed = [isoflop.parabolas[i].budget for i in isoflop.bracketed]
-    if table.cost == "none":
-        if asked:
-            raise InputError(
-                "a budget is asked of a curve over N alone, which has none",
-                where="--budget",
-                value=format_flops(asked[0]),
-                remedy="leave --budget away, or name the columns of C or D",
-            )
-        if not bracketed:
-            raise WorkError(_no_fit(isoflop, parametric, table))
-        return "isoflop", bracketed
-    if bracketed and all(isoflop.spans(budget) for budget in asked):
-        return "isoflop", asked or bracketed
-    if parametric.certified and not contradicted:
-        return "parametric", asked or _recorded_budgets(table)
-    if not bracketed:
-        raise WorkError(_no_fit(isoflop, parametric, table))
-    if why := isoflop.no_line():
-        raise WorkError(_no_answer(isoflop, parametric, why))
-    return "isoflop", asked
-
-
-def _no_answer(isoflop: IsoFlop, parametric: Parametric, why: str) -> str:
-    bracketed = [isoflop.parabolas[i].budget for i in isoflop.bracketed]
-    return (
-        f"no answer beyond the bracketed budgets {', '.join(map(format_flops, bracketed))}: {why}, and "
-        f"{parametric.law.equation} has no certificate ({parametric.reason})"
-    )
-
-
-def _second_opinion(result: Fit, budget: float) -> str:
-    """Return what law and isoFLOP line say beyond the bracketed budgets, where they are far apart."""
-    isoflop, parametric = result.isoflop, result.parametric
-    if not parametric.certified or result.cost is None or isoflop.spans(budget) or isoflop.no_line():
-        return ""
-    law = parametric_optimum(parametric, result.cost, budget, result.largest, result.level).N.value
-    line = isoflop_optimum(isoflop, budget, result.largest, result.level).N.value
-    if abs(np.log(law / line)) < np.log(FAR_APART):
-        return ""
-    return (
-        f"at {format_flops(budget)} the line through the isoFLOP minima says N* = {format_count(line)}, the law "
-        f"{format_count(law)}: trust neither without a run there"
-    )
-
-
-def _recorded_budgets(table: RunTable) -> list[float]:
-    """Return the budgets that the runs name, or the largest recorded C."""
-    named = table.runs["budget"].dropna().unique()
-    return sorted(map(float, named)) if 0 < len(named) <= MANY_BUDGETS else [float(table.runs["C"].max())]
-
-
-def _no_fit(isoflop: IsoFlop, parametric: Parametric, table: RunTable) -> str:
-    reasons = [
-        f"{format_flops(p.budget) if np.isfinite(p.budget) else 'the curve'}: {p.status}, {p.reason}"
-        for p in isoflop.parabolas
-    ]
-    law = f"{parametric.law.equation}: {parametric.status}, {parametric.reason}"
-    return f"{table.source['path']}: {table.used} rows allow no fit\n  " + "\n  ".join([*reasons, law])
-
-
-def _warnings(result: Fit, table: RunTable) -> list[dict[str, str]]:
-    """Return what a careful reader of the fit would remark."""
-    found: list[dict[str, str]] = []
-
-    def warn(code: str, message: str) -> None:
-        found.append({"code": code, "message": message})
-
-    isoflop, parametric, runs = result.isoflop, result.parametric, table.runs
-    for budget in result.budgets:
-        if budget > FAR * result.largest:
-            reach = budget / result.largest
-            warn("far", f"{format_flops(budget)} lies {reach:.0f}x beyond the largest run: treat it as a guess")
-    doubtful = [p for p in isoflop.parabolas if p.status != "bracketed" and np.isfinite(p.budget)]
-    if doubtful:
-        listing = "; ".join(f"{format_flops(p.budget)} {p.status} ({p.reason})" for p in doubtful)
-        warn("not-bracketed", f"budgets without a minimum that counts: {listing}")
-    if "flags" in runs and runs["flags"].astype(str).str.contains("untuned").any():
-        warn("untuned", "learning rates and batches are untuned: N* may move when they are tuned")
-    if "epochs" in runs and result.headline == "parametric" and (runs["epochs"] > 1).any():
-        most = runs["epochs"].max()
-        warn(
-            "repeats",
-            f"runs repeat their audio up to {most:.2g} times, which the law does not know: doubtful",
-        )
-    if result.cost is None:
-        return found
-    if not parametric.certified:
-        warn(f"law-{parametric.status}", f"{parametric.law.equation} is not used: {parametric.reason}")
-    parameters = len(parametric.law.parameters)
-    if parametric.certified and parametric.rows < 2 * parameters:
-        warn("few-rows", f"{parametric.rows} runs fix {parameters} parameters: the law bends to their noise")
-    drawn = parametric.failed + len(parametric.draws)
-    if parametric.failed > MAX_FAILED * max(1, drawn):
-        warn(
-            "failed-draws",
-            f"{parametric.failed} of {drawn} bootstrap draws found no minimum: intervals are too narrow",
-        )
-    for budget in result.budgets:
-        if np.isfinite(budget) and (message := _second_opinion(result, budget)):
-            warn("second-opinion", message)
-    sizes = runs["N"].to_numpy()
-    for answer in result.answers:
-        if not 0.9 * sizes.min() <= answer.N.value <= 1.1 * sizes.max():
-            low, high = format_count(sizes.min()), format_count(sizes.max())
-            where = f" at {format_flops(answer.budget)}" if answer.budget else ""
-            warn("outside", f"N*{where} lies outside the sizes that were trained, {low} to {high}")
-    by_approach = [result.exponents(name).get("a") for name in ("isoflop", "parametric")]
-    if result.contradicted:
-        warn(
-            "contradicted",
-            f"{parametric.law.equation} contradicts the isoFLOP minima (a apart from theirs at {result.level:.0%}): "
-            "beyond the budgets the line through the minima answers, not the law",
-        )
-    if by_approach[0] and by_approach[1] and abs(by_approach[0].value - by_approach[1].value) > DISAGREE:
-        warn(
-            "disagree",
-            f"the approaches disagree on a: isoFLOP {by_approach[0].value:.2f}, law {by_approach[1].value:.2f}",
-        )
-    if result.cost.spread > SPREAD:
-        warn(
-            "cost-spread",
-            f"C/(N D) varies {result.cost.spread:.2g}-fold over the sizes: N*(C) is no straight line",
-        )
-    return found
-
-
-__all__ = ["DRAWS", "LAWS", "LEVEL", "Fit", "fit"]
+def _draw(
+    table: RunTable, selection: Selection, draws: int, rng: np.random.Generator, *, interval: str, cluster: str
+) -> tuple[Parametric, str]:
+    """Return the law with its draws, and why they were made so."""
+    if selection.sample is None:
+        return selection.parametric, ""
+    scheme = scheme_for(table, selection.sample, method=interval, cluster=cluster)
+    if not draws:
+        return selection.parametric, scheme.reason
+    found = draw(selection.sample, scheme.method, draws, rng, labels=scheme.labels, cluster=scheme.cluster)
+    return with_draws(selection.parametric, found.theta, found.failed, found.method, found.cluster), scheme.reason

@@ -1,122 +1,208 @@
-"""A fit as text, from what its JSON says and nothing else."""
+"""What a fit says, from its JSON and nothing else: answers, approaches, budgets, law, trust, what was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from analysis.rendering import Block, Line, Table, render
 from scaling.shape import FRAMES_PER_SECOND
-from scaling.tables import format_table
 from scaling.units import format_count, format_flops, format_hours
 
 SHOWN_EXCLUDED = 5
+SHOWN_BUDGETS = 20
 
 
-def summarise(fit: dict[str, Any]) -> str:
-    """Return the text that `scaling-fit` prints for one group: answers, budgets, law, trust, what was left out."""
-    lines = [_headline(fit)]
-    lines += _answers(fit)
-    lines += _budgets(fit)
-    lines += _law(fit)
-    lines += [f"! {warning['message']}" for warning in fit["warnings"]]
-    lines += _excluded(fit)
-    return "\n".join(lines)
+def summarise(fit: dict[str, Any], form: str = "text", *, details: bool = False) -> str:
+    """Return what `scaling-fit` prints for one group, as `text`, `html` or `latex`."""
+    from analysis.details import detailed
+
+    blocks = [_headline(fit), *_answers(fit), *_budgets(fit), *_approaches(fit), *_law(fit), *_scores(fit)]
+    if details:
+        blocks += detailed(fit)
+    blocks += [Line(warning["message"], warning=True) for warning in fit["warnings"]]
+    return render([*blocks, *_excluded(fit)], form)
 
 
-def _headline(fit: dict[str, Any]) -> str:
+def _headline(fit: dict[str, Any]) -> Line:
     source = fit["input"]
     label = f" [{fit['label']}]" if fit["label"] else ""
-    columns = ", ".join(f"{key} = {name}" for key, name in source.get("columns", {}).items() if key != "row")
-    return f"{source['path']}{label}: {source['used']} of {source['rows']} runs used ({columns})"
+    columns = ", ".join(
+        f"{key} = {name}" for key, name in source.get("columns", {}).items() if key in "ndc" or key == "loss"
+    )
+    return Line(f"{source['path']}{label}: {source['used']} of {source['rows']} runs used ({columns})")
 
 
-def _answers(fit: dict[str, Any]) -> list[str]:
+def _answers(fit: dict[str, Any]) -> list[Block]:
     intervals = fit["intervals"]
     drawn = intervals["draws"] > 0
-    how = (
-        f"{intervals['level']:.0%} intervals ({intervals['method']})" if drawn else "no run is left over for intervals"
-    )
-    approach = "isoFLOP parabolas" if fit["headline"] == "isoflop" else fit["law"]["equation"]
-    lines = [f"compute-optimal size, by {approach}, {how}:"]
-    rows = [
-        [
-            format_flops(answer["budget"]) if answer["budget"] else "this budget",
-            _interval(answer["N"], format_count, drawn, least="0"),
-            _interval(answer["D"], _data_format(fit), drawn, least="0") if answer["D"] else "-",
-            _interval(answer["loss"], lambda value: f"{value:.4f}", drawn),
-            f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
-            f"{answer['reach']:.2g}x" if answer["reach"] else "-",
-        ]
-        for answer in fit["optimum"]
-    ]
-    header = ["budget", "N*", "D*", "L*", "within 0.5 % of L*", "reach"]
-    lines.append(_indent(format_table(header, rows, left=(0, 1, 2, 3, 4))))
+    how = f"{intervals['level']:.0%} intervals ({intervals['method']})" if drawn else "without intervals"
+    approach = "isoFLOP minima" if fit["headline"] == "isoflop" else fit["law"]["equation"]
+    repeats = f", of {_data_format(fit)(fit['unique'])} unique data" if fit["unique"] else ""
+    wide = any(answer["spanning"] for answer in fit["optimum"])
+    header = ["budget", "N*", *(["over laws and choices"] if wide else []), "D*", "L*", "within 0.5 %", "reach"]
+    rows, notes = [], []
+    for answer in fit["optimum"]:
+        budget = format_flops(answer["budget"]) if answer["budget"] else "this budget"
+        rows.append(
+            [
+                budget,
+                _interval(answer["N"], format_count, drawn, least="0"),
+                *([_ends(answer["spanning"])] if wide else []),
+                _interval(answer["D"], _data_format(fit), drawn, least="0") if answer["D"] else "-",
+                _interval(answer["loss"], lambda value: f"{value:.4f}", drawn) if answer["loss"] else "-",
+                f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
+                f"{answer['reach']:.2g}x" if answer["reach"] else "-",
+            ]
+        )
+        notes += _notes(answer, budget, fit)
+    notes += _other_counts(fit)
     for name, symbol in (("a", "N*"), ("b", "D*")):
         if name in fit["exponents"]:
             value = fit["exponents"][name]
-            lines.append(f"  {symbol} ~ C^{name}   {name} = {_interval(value, lambda v: f'{v:.3f}', drawn)}")
-    return lines
+            notes.append(f"{symbol} ~ C^{name}   {name} = {_interval(value, _three, drawn)}")
+    title = f"compute-optimal size, by {approach}{repeats}, {how}:"
+    return [Table(title, header, rows, left=tuple(range(len(header) - 1)), notes=notes)]
 
 
-def _budgets(fit: dict[str, Any]) -> list[str]:
+def _notes(answer: dict[str, Any], budget: str, fit: dict[str, Any]) -> list[str]:
+    """Return what stands under the answers: local exponent, batch, the limit on N."""
+    notes = []
+    if answer["local_exponent"] and fit["cost"] and fit["cost"]["spread"] > 1.05:
+        notes.append(f"at {budget} N* grows as C^{answer['local_exponent']['estimate']:.3f}")
+    if answer["batch"]:
+        notes.append(f"at {budget} the best batch is {_interval(answer['batch'], format_count, True, least='0')}")
+    if answer["limited"]:
+        limited = answer["limited"]
+        data = _data_format(fit)(limited["D"])
+        notes.append(
+            f"at {budget} with at most {format_count(limited['limit'])} parameters: D {data}, loss "
+            f"{limited['loss']:.4f}, {limited['compute']:.2f}x the compute that the best size needs for it"
+        )
+    return notes
+
+
+def _other_counts(fit: dict[str, Any]) -> list[str]:
+    """Return N* under the other definitions of the size."""
+    names = list(fit["optimum"][0]["sizes"]) if fit["optimum"] else []
+    counts = [
+        f"{name} " + " / ".join(format_count(answer["sizes"][name]) for answer in fit["optimum"]) for name in names
+    ]
+    return [f"N* counted otherwise: {', '.join(counts)}"] if counts else []
+
+
+def _budgets(fit: dict[str, Any]) -> list[Block]:
     """Return the verdict of every budget."""
-    budgets = fit["approaches"]["isoflop"]["budgets"]
+    isoflop = fit["approaches"]["isoflop"]
     rows = [
         [
-            format_flops(p["budget"]) if p["budget"] else "the curve",
+            (format_flops(p["budget"]) if p["budget"] else "the curve") + _unique_of(p, fit),
             str(len(p["rows"])),
             f"{format_count(p['sizes'][0])} - {format_count(p['sizes'][1])}",
             p["status"],
             format_count(p["N"]) if p["status"] == "bracketed" else "-",
             p["reason"],
         ]
-        for p in budgets
+        for p in isoflop["budgets"]
     ]
     if not rows:
-        return ["isoFLOP: no budget has three sizes"]
-    sigma = fit["approaches"]["isoflop"]["sigma"]
-    noise = f"; deviation around the parabolas {sigma:.2g}" if sigma else ""
-    table = format_table(["budget", "runs", "sizes", "verdict", "N*", ""], rows, left=(0, 2, 3, 5))
-    return [f"isoFLOP minima{noise}:", _indent(table)]
+        return [Line("isoFLOP: no budget has three sizes")]
+    noise = f"; deviation around the curves {isoflop['sigma']:.2g}" if isoflop["sigma"] else ""
+    curve = f" ({isoflop['curve']})" if isoflop["curve"] else ""
+    more = [f"and {len(rows) - SHOWN_BUDGETS} more, in fit.json"] if len(rows) > SHOWN_BUDGETS else []
+    header = ["budget", "runs", "sizes", "verdict", "N*", ""]
+    return [Table(f"isoFLOP minima{curve}{noise}:", header, rows[:SHOWN_BUDGETS], left=(0, 2, 3, 5), notes=more)]
 
 
-def _law(fit: dict[str, Any]) -> list[str]:
+def _unique_of(curve: dict[str, Any], fit: dict[str, Any]) -> str:
+    """Return how much unique data the runs of a budget had, where some repeat it."""
+    return f" of {_data_format(fit)(curve['unique'])}" if curve.get("unique") else ""
+
+
+def _approaches(fit: dict[str, Any]) -> list[Block]:
+    """Return a by all three approaches side by side, with what each misses on a grid like this one."""
+    bias = fit["judgement"].get("bias", {})
+    rows = []
+    for name, title in (("envelope", "envelope"), ("isoflop", "isoFLOP minima"), ("parametric", "law")):
+        approach = fit["approaches"][name]
+        if "a" not in approach:
+            if name == "envelope" and approach.get("reason"):
+                rows.append([title, "-", "-", "-", approach["reason"]])
+            continue
+        drawn = approach["draws"] > 0
+        missed = bias.get(name)
+        known = missed and missed["bias"] is not None
+        rows.append(
+            [
+                title,
+                _interval(approach["a"], _three, drawn),
+                _interval(approach["b"], _three, drawn),
+                f"{missed['bias']:+.3f} +- {missed['sd']:.3f}" if known and missed["sd"] is not None else "-",
+                f"at {format_flops(fit['middle_flops'])}" if name == "parametric" else "",
+            ]
+        )
+    if sum(row[1] != "-" for row in rows) < 2 and not bias:
+        return []
+    title = "approaches, with their bias and noise on simulated runs of this grid:"
+    return [Table(title, ["", "a", "b", "bias of a", ""], rows, left=(0, 1, 2, 4))]
+
+
+def _law(fit: dict[str, Any]) -> list[Block]:
     """Return the law with its parameters and its certificate."""
     certificate = fit["certificate"]
     if certificate["status"] != "converged":
         return []
     objective = fit["objective"]
-    name = objective["name"] + (f" (delta {objective['delta']:g})" if objective["delta"] else "")
-    rows = []
+    name = objective["name"] + (f" (delta {objective['delta']:.3g})" if objective["delta"] else "")
     ends = fit["intervals"]["params"]
+    rows = []
     for parameter, value in fit["params"].items():
         low, high = ends.get(parameter, (None, None))
         rows.append([parameter, f"{value:.4g}", f"{low:.4g} - {high:.4g}" if low is not None else "-"])
-    method = fit["approaches"]["parametric"]["method"] or "no bootstrap"
-    table = format_table(["", "estimate", f"{fit['intervals']['level']:.0%} ({method})"], rows, left=(0, 2))
-    exponents = fit["approaches"]["parametric"]
-    also = ""
-    if "a" in exponents:
-        at = format_flops(fit["middle_flops"])
-        also = f"  N* ~ C^a   a = {_interval(exponents['a'], lambda v: f'{v:.3f}', exponents['draws'] > 0)} at {at}"
+    method = fit["approaches"]["parametric"]["method"] or "no draws"
     trust = (
-        f"  certificate: minimum with positive definite Hessian, expected decrease {certificate['gradient']:.0e}, "
+        f"certificate: minimum with positive definite Hessian, expected decrease {certificate['gradient']:.0e}, "
         f"{certificate['agree']:.0%} of {certificate['starts']} starts agree"
     )
+    name += "" if fit["weights"].startswith("none") else f", weighted by {fit['weights']}"
     title = f"{fit['law']['equation']}   {name}, sum {objective['value']:.6g} over {objective['n']} runs"
-    return [line for line in (title, _indent(table), also, trust) if line]
+    header = ["", "estimate", f"{fit['intervals']['level']:.0%} ({method})"]
+    return [Table(title, header, rows, left=(0, 2), notes=[trust])]
 
 
-def _excluded(fit: dict[str, Any]) -> list[str]:
+def _scores(fit: dict[str, Any]) -> list[Block]:
+    """Return how the laws foretold dearer runs."""
+    scored = [score for score in fit["holdout"] if score["status"] == "scored"]
+    if not scored:
+        return []
+    rows = [[s["law"], str(s["parameters"]), f"{s['rms']:.4f}", f"{s['mape']:.2f} %", f"{s['r2']:.3f}"] for s in scored]
+    title = f"laws by how they foretell dearer runs ({scored[0]['rule']}, {scored[0]['rows']} in all):"
+    chosen = f"{fit['law']['name']}: {fit['law']['chosen']}"
+    return [Table(title, ["law", "parameters", "rms of log", "mean error", "R2"], rows, notes=[chosen])]
+
+
+def _excluded(fit: dict[str, Any]) -> list[Block]:
     """Return a line for every reason, with the first rows that it holds for."""
     rows: dict[str, list[str]] = {}
     for item in fit["excluded"]:
         rows.setdefault(item["reason"], []).append(str(item["row"]))
-    lines = []
+    lines: list[Block] = []
     for reason, names in rows.items():
         more = f" and {len(names) - SHOWN_EXCLUDED} more, named in fit.json" if len(names) > SHOWN_EXCLUDED else ""
-        lines.append(f"left out row{'s' * (len(names) > 1)} {', '.join(names[:SHOWN_EXCLUDED])}{more}: {reason}")
+        plural = "s" * (len(names) > 1)
+        lines.append(Line(f"left out row{plural} {', '.join(names[:SHOWN_EXCLUDED])}{more}: {reason}"))
     return lines
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _ends(estimate: dict[str, Any] | None) -> str:
+    if not estimate:
+        return "-"
+    low, high = estimate["low"], estimate["high"]
+    return f"[{'0' if low is None else format_count(low)}, {'inf' if high is None else format_count(high)}]"
 
 
 def _interval(estimate: dict[str, Any], show: Callable[[float], str], drawn: bool, least: str = "-inf") -> str:
@@ -132,7 +218,3 @@ def _data_format(fit: dict[str, Any]) -> Any:
     if fit["data_unit"] == "frames":
         return lambda frames: format_hours(frames / FRAMES_PER_SECOND / 3600)
     return format_count
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import fit, load, load_fit, save_fit
+from analysis.engine.objectives import huber
 from scaling import InputError, WorkError
 
 from .conftest import TRUTH, chinchilla, isoflop_table
@@ -55,7 +56,7 @@ def test_the_same_seed_gives_the_same_numbers(table_of):
 def test_seeds_of_a_budget_are_fitted_together(table_of):
     result = fit(table_of(isoflop_table(noise=0.005, seeds=3)))
     assert [len(p.rows) for p in result.isoflop.parabolas] == [15, 15, 15]
-    assert result.isoflop.degrees == 3 * (15 - 3)
+    assert result.isoflop.degrees == 3 * (15 - 3) - 1  # one skew is shared
 
 
 def test_fewer_rows_than_any_fit_needs_are_bad_input(table_of):
@@ -116,7 +117,8 @@ OWN_TRAINER = {
 (742 to 1,070), found by training there."""
 
 
-def test_a_law_that_contradicts_the_minima_does_not_answer_beyond_them(table_of, tmp_path):
+@pytest.fixture
+def own_trainer(table_of):
     rng = np.random.default_rng(0)
     rows = [
         {"params": n, "tokens": c / 6 / n, "flops": c, "loss": loss * np.exp(0.001 * rng.normal()), "seed": seed}
@@ -124,7 +126,22 @@ def test_a_law_that_contradicts_the_minima_does_not_answer_beyond_them(table_of,
         for n, loss in points
         for seed in range(3)
     ]
-    result = fit(table_of(pd.DataFrame(rows)), budgets=[1e10])
+    return table_of(pd.DataFrame(rows))
+
+
+def test_the_law_that_foretells_best_answers_beyond_the_budgets(own_trainer):
+    """Chinchilla's law says 4,770 at 1e10 by its published settings; the law that is chosen comes near what is true."""
+    result = fit(own_trainer, budgets=[1e10])
+    assert (result.headline, result.parametric.law.name) == ("parametric", "skaling")
+    assert 700 < result.optimum(1e10).N.value < 1_070
+    assert result.parametric.certificate.bounds == ["E"]
+    assert "bound" in {w["code"] for w in result.warnings}
+    wide = result.optimum(1e10)
+    assert wide.spanning.low <= wide.N.low < wide.N.high <= wide.spanning.high
+
+
+def test_a_law_that_contradicts_the_minima_does_not_answer_beyond_them(own_trainer, tmp_path):
+    result = fit(own_trainer, budgets=[1e10], law="chinchilla", objective=huber(1e-3), cluster="none", judged=False)
     assert result.contradicted
     assert "contradicted" in {w["code"] for w in result.warnings}
     assert 600 < result.optimum(1e10).N.value < 1_070
@@ -171,29 +188,30 @@ def test_every_warning_and_status_is_in_the_summary(table_of):
     codes = {w["code"] for w in result.warnings}
     assert {"untuned", "not-bracketed", "far"} <= codes
     assert "certificate" in text
-    assert "wild bootstrap" in text
+    assert "residual bootstrap" in text
 
 
 def test_published_runs_give_their_published_optimum(reference):
     """73.2 G parameters at Chinchilla's budget without the five outliers, 119 G with them (fitting literature)."""
     kept = load(reference / "epoch_chinchilla.csv", where="loss < 3.4446")[0]
     assert kept.used == 240
-    result = fit(kept, budgets=[5.76e23], draws=0)
+    published = {"law": "chinchilla", "objective": huber(1e-3), "draws": 0, "judged": False}
+    result = fit(kept, budgets=[5.76e23], **published)
     assert result.answers[0].N.value == pytest.approx(73190438835.3, rel=1e-6)
     assert result.answers[0].D.value / result.answers[0].N.value == pytest.approx(17.92101201, rel=1e-6)
     assert result.exponents()["a"].value == pytest.approx(0.5138995159086897, abs=1e-6)
-    everything = fit(load(reference / "epoch_chinchilla.csv")[0], budgets=[5.76e23], draws=0)
+    everything = fit(load(reference / "epoch_chinchilla.csv")[0], budgets=[5.76e23], **published)
     assert everything.answers[0].N.value == pytest.approx(119e9, rel=0.005)
 
 
 def test_the_speech_study_has_its_optimum_near_forty_million(reference):
     tables = {t.label: t for t in load(reference / "speech_ssl_budget_curve.csv", group="objective")}
     hubert = fit(tables["hubert"]).answers[0].N
-    assert hubert.value == pytest.approx(41e6, rel=0.01)
+    assert hubert.value == pytest.approx(40e6, rel=0.01)
     assert hubert.low < 40e6 < hubert.high
     wav2vec2 = fit(tables["wav2vec2"]).answers[0].N
     assert wav2vec2.value < hubert.value, "its validation loss picks a smaller size"
     with pytest.raises(InputError, match="params_millions is missing"):
         fit(tables["tera"])
     by_error = {t.label: t for t in load(reference / "speech_ssl_budget_curve.csv", group="objective", loss="asr_wer")}
-    assert fit(by_error["hubert"]).answers[0].N.value == pytest.approx(42.5e6, rel=0.01)
+    assert fit(by_error["hubert"]).answers[0].N.value == pytest.approx(40.2e6, rel=0.01)

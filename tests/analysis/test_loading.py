@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis import load
-from analysis.columns import find_columns
+from analysis.data.columns import find_columns
 from scaling import Cost, InputError, RunRecord, RunSpec
 from scaling.files import write_json
 
@@ -141,10 +141,10 @@ def test_records_of_different_eval_ids_are_never_put_together(tmp_path):
     assert load(tmp_path / "a")[0].label == ""
 
 
-def test_runs_of_different_unique_hours_are_fitted_apart(tmp_path):
+def test_unique_hours_are_unique_frames_of_one_table(tmp_path):
     write_records(tmp_path, [record(10, unique_hours=1.0), record(20, unique_hours=10.0)])
-    assert sorted(t.label for t in load(tmp_path)) == ["1 unique hours", "10 unique hours"]
-    assert {t.unique_hours for t in load(tmp_path)} == {1.0, 10.0}
+    (table,) = load(tmp_path)
+    assert sorted(table.runs["U"]) == [180_000, 1_800_000]
 
 
 def test_a_table_with_eval_ids_is_split_as_records_are_and_a_group_splits_further(tmp_path):

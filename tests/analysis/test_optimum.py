@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.costmodel import CostModel
-from analysis.laws import Chinchilla, log_predict
-from analysis.optimum import local_exponents, near_optimal, optimal_log_n, path_loss
+from analysis.approaches.optimum import Spending, local_exponents, near_optimal, optimal_log_n, path_loss
+from analysis.data.costmodel import CostModel
+from analysis.laws import LAWS, Chinchilla
 
 LAW = Chinchilla()
-SIX = CostModel(np.log([1e6, 1e9]), np.log([6e6, 6e9]), "assumed")
+SIX = Spending(CostModel(np.log([1e6, 1e9]), np.log([6e6, 6e9]), "assumed"))
 
 
 def speech_cost(n):
@@ -18,7 +18,9 @@ def speech_cost(n):
     return 6 * n + 2.8e8
 
 
-SPEECH = CostModel(np.log(np.geomspace(5e6, 3e8, 8)), np.log(speech_cost(np.geomspace(5e6, 3e8, 8))), "recorded")
+SPEECH = Spending(
+    CostModel(np.log(np.geomspace(5e6, 3e8, 8)), np.log(speech_cost(np.geomspace(5e6, 3e8, 8))), "recorded")
+)
 
 thetas = st.builds(
     lambda e, a, b, alpha, beta: LAW.theta({"E": e, "A": a, "B": b, "alpha": alpha, "beta": beta}),
@@ -38,7 +40,7 @@ def test_with_six_n_d_the_closed_form_is_met(theta, budget):
     total = p["alpha"] + p["beta"]
     log_n = (np.log(p["alpha"] * p["A"] / (p["beta"] * p["B"])) + p["beta"] * np.log(budget / 6)) / total
     if np.log(1e6) - 11.5 < log_n < np.log(1e9) + 11.5:
-        assert optimal_log_n(LAW, theta, SIX, budget)[0] == pytest.approx(log_n, abs=1e-8)
+        assert optimal_log_n(LAW, theta, SIX, budget)[0] == pytest.approx(log_n, abs=1e-7)
         a, b = local_exponents(LAW, theta, SIX, budget)
         assert (a[0], b[0]) == pytest.approx((p["beta"] / total, p["alpha"] / total), abs=1e-6)
 
@@ -47,12 +49,13 @@ def test_with_six_n_d_the_closed_form_is_met(theta, budget):
 @given(thetas, st.floats(1e17, 1e21))
 def test_with_a_front_end_brute_force_finds_nothing_better(theta, budget):
     best = optimal_log_n(LAW, theta, SPEECH, budget)
-    grid = np.linspace(SPEECH.log_n[0] - 11, SPEECH.log_n[-1] + 11, 20_001)
-    losses = np.exp(log_predict(LAW.design(grid, SPEECH.log_data(grid, budget)), theta))
+    knots = SPEECH.cost.log_n
+    grid = np.linspace(knots[0] - 11, knots[-1] + 11, 20_001)
+    losses = np.exp(SPEECH.log_loss(LAW, theta, budget, grid))
     if np.isfinite(best[0]):
         assert path_loss(LAW, theta, SPEECH, budget, best)[0] <= losses.min() * (1 + 1e-9)
     else:
-        assert losses.argmin() in (0, len(grid) - 1) or abs(grid[losses.argmin()] - SPEECH.log_n.mean()) > 9
+        assert losses.argmin() in (0, len(grid) - 1) or abs(grid[losses.argmin()] - knots.mean()) > 9
 
 
 def test_sizes_near_the_optimum_lose_at_most_half_a_percent():
@@ -87,3 +90,27 @@ def test_one_size_is_a_constant_cost_a_parameter(table_of):
         pd.DataFrame({"params": [100.0] * 3, "tokens": [1, 2, 3.0], "flops": [700, 1400, 2100.0], "loss": [3, 2, 1.0]})
     )
     assert np.exp(CostModel.of(table).log_cost(np.log([100.0, 1000.0]))) == pytest.approx([700, 7000])
+
+
+@pytest.mark.parametrize(("name", "symbol"), [("data-constrained", "U"), ("over-fitting", "U"), ("three-term", "B")])
+def test_unique_data_and_batch_are_part_of_the_answer(name, symbol):
+    """Brute force over N (and over the batch) finds nothing better, and less unique data never help."""
+    from .test_laws import TRUTHS
+
+    law, budget = LAWS[name], 1e20
+    theta = law.theta(TRUTHS[name])
+    cost = SIX.cost
+    spending = Spending(cost, log_u=np.log(1e9)) if symbol == "U" else SIX
+    best = optimal_log_n(law, theta, spending, budget)
+    least = path_loss(law, theta, spending, budget, best)[0]
+    grid = np.linspace(15, 26, 4001)
+    assert least <= np.exp(spending.log_loss(law, theta, budget, grid)).min() * (1 + 1e-9)
+    if symbol == "U":
+        plenty = Spending(cost, log_u=np.log(1e13))
+        best_fresh = optimal_log_n(law, theta, plenty, budget)
+        assert path_loss(law, theta, plenty, budget, best_fresh)[0] < least
+        assert best[0] != pytest.approx(best_fresh[0], abs=0.01)
+    else:
+        for log_b in np.linspace(5, 20, 16):
+            fixed = Spending(cost, log_b=log_b)
+            assert path_loss(law, theta, fixed, budget, optimal_log_n(law, theta, fixed, budget))[0] >= least

@@ -1,4 +1,4 @@
-"""Which column of somebody's table is N, D, C or the loss, and in which unit."""
+"""Which column of somebody's table is N, D, C, U, the batch or the loss, and in which unit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaling.errors import InputError, did_you_mean
+from scaling.shape import FRAMES_PER_SECOND
 
 NAMES = {
     "n": ("params", "n", "modelsize", "nparams", "numparams", "paramcount", "parameters", "nonembparams", "size"),
     "d": ("frames", "d", "tokens", "ntokens", "numtokens", "trainingtokens", "tokensseen", "samples", "datasize"),
     "c": ("flops", "c", "trainingflop", "trainingflops", "compute", "computeflops", "totalflops", "flop"),
+    "u": ("uniqueframes", "uniquehours", "uniquetokens", "unique", "u", "uniquedata"),
+    "b": ("batchframes", "batchtokens", "batch", "b", "batchsize"),
     "loss": (
         "loss", "l", "validloss", "valloss", "validationloss", "evalloss", "testloss", "devloss", "finalloss",
         "trainloss", "trainingloss",
@@ -23,7 +26,13 @@ UNITS = {
     "trillions": 1e12, "trillion": 1e12, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12, "pflops": 1e15, "eflops": 1e18,
 }  # fmt: skip
 """Ending of a column's name, after an underscore or in brackets -> factor."""
-QUANTITIES = {"n": "model size N", "d": "data seen D", "c": "training FLOPs C", "loss": "loss"}
+QUANTITIES = {
+    "n": "model size N", "d": "data seen D", "c": "training FLOPs C", "u": "unique data U", "b": "batch",
+    "loss": "loss",
+}  # fmt: skip
+OPTIONAL = ("u", "b")
+"""Quantities that only some laws need: a row without them is used."""
+FRAMES_AN_HOUR = 3600 * FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Column:
 
 
 def find_columns(names: Sequence[str], given: dict[str, str | None], *, where: object) -> dict[str, Column]:
-    """Return quantity -> column for those of n, d, c and loss that a table has.
+    """Return quantity -> column for those of n, d, c, u, b and loss that a table has.
 
     Args:
         names: The table's columns.
@@ -63,6 +72,8 @@ def find_columns(names: Sequence[str], given: dict[str, str | None], *, where: o
             found[quantity] = Column(column, _split_unit(column)[1])
         elif (guess := _guess(names, known)) is not None:
             found[quantity] = guess
+    if "u" in found and _squeeze(found["u"].name) == "uniquehours":  # D is in frames beside it
+        found["u"] = Column(found["u"].name, FRAMES_AN_HOUR)
     missing = [q for q in ("loss", "n") if q not in found]
     if missing:
         options = {"n": "--n", "loss": "--loss"}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.columns import Column
+from analysis.data.columns import OPTIONAL, Column
 from scaling.errors import InputError
 from scaling.units import parse_count
 
@@ -32,7 +32,8 @@ class RunTable:
     """Runs of one meaning of loss.
 
     `runs` has the columns N, D, C (floats; D and C are NaN in a curve over N alone), loss, budget (NaN where
-    unknown), row (how the input names it), and whatever else the input had.
+    unknown), row (how the input names it), U (unique data, in D's unit) and B (batch) where the input says them, and
+    whatever else the input had.
     """
 
     runs: pd.DataFrame
@@ -52,11 +53,11 @@ class RunTable:
     """path, sha256, rows."""
 
     @property
-    def unique_hours(self) -> float | None:
-        """Hours of distinct audio that the runs share; None where the table does not say."""
-        if "unique_hours" not in self.runs or self.runs["unique_hours"].nunique() != 1:
-            return None
-        return float(self.runs["unique_hours"].dropna().iloc[0])
+    def repeats(self) -> bool:
+        """Whether any run saw some of its data more than once."""
+        runs = self.runs
+        seen = (runs["D"] > runs["U"] * (1 + 1e-6)).any() if "U" in runs else False
+        return bool(seen or ("epochs" in runs and (pd.to_numeric(runs["epochs"], errors="coerce") > 1 + 1e-6).any()))
 
     @property
     def used(self) -> int:
@@ -96,11 +97,14 @@ def clean(
         for flag, reason in FLAGS_LEFT_OUT.items():
             flagged = raw["flags"].map(lambda f, flag=flag: flag in split_flags(f))
             reasons = reasons.mask((reasons == "") & flagged, reason)
-    symbols = {"n": "N", "d": "D", "c": "C", "loss": "loss"}
+    symbols = {"n": "N", "d": "D", "c": "C", "u": "U", "b": "B", "loss": "loss"}
     for quantity, column in columns.items():
         values = _numbers(raw[column.name], counts=quantity != "loss") * column.factor
+        if quantity in OPTIONAL:
+            values = values.where(values > 0)
+        else:
+            reasons = _note(reasons, values, raw[column.name], column.name)
         runs[symbols[quantity]] = values.astype(float)
-        reasons = _note(reasons, values, raw[column.name], column.name)
 
     warnings: list[dict[str, str]] = []
     cost = "recorded"
@@ -124,6 +128,7 @@ def clean(
     if "budget" not in runs:
         runs["budget"] = np.nan
     runs["budget"] = pd.to_numeric(runs["budget"], errors="coerce").astype(float)
+    reasons = _mark_copies(reasons, raw.drop(columns="row", errors="ignore"), names)
     bad = reasons != ""
     excluded = [{"row": names[i], "reason": reasons[i]} for i in raw.index[bad]]
     runs["row"] = names
@@ -139,6 +144,18 @@ def clean(
         data_unit=data_unit,
         source=source,
     )
+
+
+def _mark_copies(reasons: pd.Series, raw: pd.DataFrame, names: pd.Series) -> pd.Series:
+    """Note rows that repeat another one in every column: they are one run, and would count twice."""
+    kept = raw[reasons == ""].astype(str)
+    first: dict[tuple[str, ...], str] = {}
+    for i, values in zip(kept.index, kept.itertuples(index=False, name=None), strict=True):
+        if values in first:
+            reasons[i] = f"the same in every column as row {first[values]}"
+        else:
+            first[values] = str(names[i])
+    return reasons
 
 
 def filtered(table: RunTable, expression: str) -> RunTable:

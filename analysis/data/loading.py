@@ -8,16 +8,22 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import find_columns
-from analysis.table import FLAGS_LEFT_OUT, RunTable, clean, file_sha256, filtered, split_flags
+from analysis.data.columns import find_columns
+from analysis.data.table import FLAGS_LEFT_OUT, RunTable, clean, file_sha256, filtered, split_flags
 from scaling.errors import InputError, did_you_mean
 from scaling.files import read_json_lines
 from scaling.results import PILOT, read_records
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
-APART = ("eval_id", "loss_unit", "unique_hours")
-"""Columns whose values are never mixed: losses of another meaning, and laws of data that repeat."""
-RECORD_COLUMNS = {"n": "params", "d": "frames", "c": "flops", "loss": "loss"}
+APART = ("eval_id", "loss_unit")
+"""Columns whose values are never mixed: losses of another meaning."""
+RECORD_COLUMNS = {
+    "n": "params", "d": "frames", "c": "flops", "u": "unique_hours", "b": "batch_frames", "loss": "loss",
+}  # fmt: skip
+SIZES = {
+    "params": "params", "total": "params_total", "encoder": "params_encoder", "flops_per_frame": "flops_per_frame",
+}  # fmt: skip
+"""What `--size` may count as N -> the column of a record."""
 
 
 def load(
@@ -26,22 +32,28 @@ def load(
     n: str | None = None,
     d: str | None = None,
     c: str | None = None,
+    u: str | None = None,
+    b: str | None = None,
     loss: str | None = None,
+    size: str | None = None,
     group: str | None = None,
     where: str | None = None,
     flops_per_param_token: float | None = None,
 ) -> list[RunTable]:
     """Return one table for each group of comparable runs.
 
-    Runs of different `eval_id` (their losses mean different things) or `unique_hours` are never in one table; the
-    column `group`, where given, splits further.
+    Runs of different `eval_id` (their losses mean different things) are never in one table; the column `group`, where
+    given, splits further.
 
     Args:
         path: A results folder, one sweep's folder, or a table file.
-        n: Column of the model size, where its name is not a common one; `d`, `c`, `loss` likewise.
+        n: Column of the model size, where its name is not a common one; `d`, `c`, `u`, `b`, `loss` likewise.
         d: Column of the data seen.
         c: Column of the training FLOPs.
+        u: Column of the unique data.
+        b: Column of the batch.
         loss: Column of the loss, or the name of a metric of the records.
+        size: What counts as N: `params`, `total`, `encoder` or `flops_per_frame`, columns of a record.
         group: Column that splits the table.
         where: A pandas expression; rows for which it is false are left out.
         flops_per_param_token: k of C = k N D, where C or D is not in the table.
@@ -54,10 +66,12 @@ def load(
         [10]
     """
     path = Path(path)
-    given = {"n": n, "d": d, "c": c, "loss": loss}
+    given = {"n": _size_column(size, n), "d": d, "c": c, "u": u, "b": b, "loss": loss}
     raw, source, unreadable = _read_folder(path) if path.is_dir() else _read_file(path)
     if path.is_dir():
-        given = {key: value or RECORD_COLUMNS[key] for key, value in given.items()}
+        given = {
+            key: value or (RECORD_COLUMNS[key] if RECORD_COLUMNS[key] in raw else None) for key, value in given.items()
+        }
     if loss is not None and loss not in raw and f"metric_{loss}" in raw:
         given["loss"] = f"metric_{loss}"
     columns = find_columns([str(name) for name in raw.columns], given, where=path)
@@ -80,6 +94,17 @@ def load(
         tables.append(filtered(table, where) if where else table)
     tables[0].excluded.extend(unreadable)
     return tables
+
+
+def _size_column(size: str | None, n: str | None) -> str | None:
+    """Return the column that `--size` or `--n` names."""
+    if size is None:
+        return n
+    if n is not None:
+        raise InputError("two names for N", where="--size and --n", value=f"{size}, {n}", remedy="give one of them")
+    if size not in SIZES:
+        raise InputError("no such size", where="--size", value=size, remedy=did_you_mean(size, SIZES))
+    return SIZES[size]
 
 
 def _groups(raw: pd.DataFrame, group: str | None, path: Path) -> list[tuple[str, pd.DataFrame]]:
@@ -112,8 +137,6 @@ def _label(key: str, value: object, part: pd.DataFrame) -> str:
     if key == "eval_id":
         objective = "/".join(sorted({str(o) for o in part.get("objective", pd.Series(dtype=str)) if o}))
         return f"{objective} {value}".strip()
-    if key == "unique_hours":
-        return f"{value:g} unique hours" if isinstance(value, float | int) else f"{value} unique"
     return str(value)
 
 

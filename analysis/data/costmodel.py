@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
-from analysis.table import RunTable
+from analysis.data.table import RunTable
+
+if TYPE_CHECKING:
+    from scipy.interpolate import PchipInterpolator
 
 SAME_SIZE = 0.02
 """Distance in log N within which sizes share a knot."""
@@ -68,6 +70,8 @@ class CostModel:
         log_n = np.asarray(log_n, dtype=float)
         if len(x) == 1:  # one size: the cost a parameter is taken as constant
             return y[0] + (log_n - x[0])
+        if len(x) == 2:
+            return y[0] + (log_n - x[0]) * (y[1] - y[0]) / (x[1] - x[0])
         low, high = self._slopes
         inside = self._curve(np.clip(log_n, x[0], x[-1]))
         return inside + np.minimum(log_n - x[0], 0) * low + np.maximum(log_n - x[-1], 0) * high
@@ -84,6 +88,8 @@ class CostModel:
 
     @cached_property
     def _curve(self) -> PchipInterpolator:
+        from scipy.interpolate import PchipInterpolator  # a quarter of a second that a table without C does not need
+
         return PchipInterpolator(self.log_n, self.log_k)
 
     @cached_property

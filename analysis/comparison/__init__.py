@@ -1,0 +1,1 @@
+"""How much of one recipe's compute another one needs."""

@@ -1,0 +1,1 @@
+"""Tables of runs: read, cleaned, and what a run was given and cost."""

@@ -1,0 +1,1 @@
+"""The fit engine: laws over rows, objectives, minima, and draws of them."""

@@ -1,0 +1,228 @@
+"""Bad input is named or refused, never answered by a silent number."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import CustomLaw, fit, load_fit, save_fit
+from analysis.cli import main
+from scaling import InputError, WorkError
+
+from .conftest import isoflop_table
+
+
+def codes(result):
+    return {warning["code"] for warning in result.warnings}
+
+
+def test_fewer_rows_than_parameters_refuse_the_law_and_say_so(table_of):
+    frame = isoflop_table(budgets=(1e18,), noise=0.001)
+    result = fit(table_of(frame))
+    assert result.headline == "isoflop"
+    assert "law-refused" in codes(result)
+    assert "5 rows for 5 parameters" in result.summary()
+    with pytest.raises(WorkError, match="fewer than two budgets are bracketed"):
+        result.optimum(1e20)
+
+
+def test_one_size_only_has_no_optimum(table_of):
+    frame = pd.DataFrame({"params": 1e8, "tokens": np.geomspace(1e8, 1e10, 8), "loss": np.linspace(4, 3, 8)})
+    with pytest.raises(WorkError, match=r"fewer than three values of N|8 rows"):
+        fit(table_of(frame))
+
+
+def test_collinear_n_and_d_fix_no_law(table_of):
+    """With D = 20 N in every run the law cannot tell size from data."""
+    n = np.geomspace(1e7, 1e9, 12)
+    frame = pd.DataFrame({"params": n, "tokens": 20 * n, "loss": 1.7 + 400 / n**0.34 + 2000 / (20 * n) ** 0.37})
+    with pytest.raises(WorkError, match="N and D are collinear"):
+        fit(table_of(frame))
+
+
+def test_equal_losses_are_refused(table_of):
+    with pytest.raises(WorkError, match="all losses are equal"):
+        fit(table_of(isoflop_table().assign(loss=2.0)))
+
+
+def test_a_diverged_run_is_left_out_and_remarked(table_of):
+    frame = isoflop_table(noise=0.002).assign(status="completed")
+    frame.loc[4, ["status", "loss"]] = ["diverged", 9.9]
+    result = fit(table_of(frame), judged=False)
+    assert "diverged" in codes(result)
+    assert result.used == 14
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_units_off_by_a_billion_are_hinted_at(table_of, factor):
+    frame = isoflop_table(noise=0.002)
+    frame["tokens"] *= factor
+    result = fit(table_of(frame), judged=False)
+    message = next(warning["message"] for warning in result.warnings if warning["code"] == "units")
+    assert "is a column in another unit" in message
+    assert "units" not in codes(fit(table_of(isoflop_table(noise=0.002)), judged=False))
+
+
+def test_a_run_that_stands_twice_is_named(table_of):
+    frame = isoflop_table(noise=0.002)
+    result = fit(table_of(pd.concat([frame, frame.iloc[[3]]])), judged=False)
+    message = next(warning["message"] for warning in result.warnings if warning["code"] == "duplicates")
+    assert message.endswith("count once: 17")
+    assert result.used == 15
+    again = frame.iloc[[3]].assign(seed=7)
+    assert "same-loss" in codes(fit(table_of(pd.concat([frame, again])), judged=False))
+
+
+def test_values_that_are_not_finite_are_left_out_by_name(table_of):
+    frame = isoflop_table(noise=0.002)
+    frame.loc[2, "loss"] = np.inf
+    frame.loc[3, "params"] = -5
+    result = fit(table_of(frame), judged=False)
+    assert {item["row"] for item in result.excluded} == {"4", "5"}
+
+
+def test_repeated_data_make_a_plain_law_doubtful(table_of):
+    frame = isoflop_table(noise=0.002).assign(unique_tokens=1e9)
+    assert (frame["tokens"] > 1e9).any()
+    result = fit(table_of(frame), law="chinchilla", budgets=[1e21], judged=False)
+    assert "repeats" in codes(result)
+    assert result.unique == 1e9
+
+
+def test_a_law_without_its_columns_is_refused_by_name(table_of):
+    table = table_of(isoflop_table(noise=0.002))
+    for law, message in (("data-constrained", "unique data U"), ("three-term", "the batch")):
+        result = fit(table, law=law, judged=False)
+        assert not result.parametric.certified
+        assert message in result.parametric.reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--interval", "pair"], "did you mean pairs"),
+        (["--curve", "cubic"], "no such curve"),
+        (["--weights", "loss_se"], "no such column"),
+        (["--unique", "-3"], "not a positive number"),
+        (["--unique-hours", "10"], "D is in tokens here, not in frames"),
+        (["--max-params", "big"], "not a positive number"),
+        (["--size", "heads"], "no such size"),
+        (["--size", "total"], "no such column"),
+        (["--size", "params", "--n", "params"], "two names for N"),
+        (["--law", "none.py:law"], "the law cannot be imported"),
+        (["--format", "rtf"], "no such form"),
+        (["--compare"], "compar"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    isoflop_table(noise=0.003).to_csv("runs.csv", index=False)
+    assert main(["runs.csv", "--quick", "--bootstrap", "20", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_the_summary_is_one_content_in_three_forms(table_of):
+    result = fit(table_of(isoflop_table(noise=0.003)), budgets=[1e18])
+    text, html, latex = (result.summary(form) for form in ("text", "html", "latex"))
+    assert "<table>" in html
+    assert r"\toprule" in latex
+    cells = [line.split()[1] for line in text.splitlines() if line.strip().startswith("1e18")]
+    for cell in cells:
+        assert cell in html
+        assert cell in latex
+    with pytest.raises(InputError, match="no such form"):
+        result.summary("rtf")
+
+
+def test_a_limit_on_the_size_says_what_it_costs(table_of):
+    frame = isoflop_table(noise=0.001, sizes=7, budgets=(1e17, 1e18, 1e19, 1e20))
+    result = fit(table_of(frame), budgets=[1e22], limit=1e8, judged=False)
+    limited = result.answers[0].limited
+    assert limited["N"] == 1e8
+    assert limited["loss"] > result.answers[0].loss.value
+    assert limited["compute"] > 1.5
+    # that much less compute reaches the same loss with the best size
+    free = result.optimum(1e22 / limited["compute"])
+    assert free.loss.value == pytest.approx(limited["loss"], rel=1e-4)
+    assert fit(table_of(frame), budgets=[1e22], limit=1e13, judged=False).answers[0].limited is None
+    within = fit(table_of(frame), budgets=[1e19], limit=1e8, judged=False)
+    assert within.headline == "isoflop"
+    assert within.answers[0].limited["N"] == 1e8
+
+
+def test_text_among_the_sizes_leaves_the_row_out(table_of):
+    frame = isoflop_table(noise=0.002).astype({"params": object})
+    frame.loc[6, "params"] = "abc"
+    result = fit(table_of(frame), judged=False)
+    assert result.used == 14
+    assert result.excluded[0]["reason"] == "params is not a number (abc)"
+
+
+def test_a_law_of_one_variable_splits_no_budget(table_of):
+    table = table_of(isoflop_table(noise=0.002))
+    result = fit(table, law="power-c", budgets=[1e18])
+    assert result.parametric.certified
+    assert result.headline == "isoflop"
+    assert result.exponents("parametric") == {}
+    assert result.predict(N=1e8, D=1e9).shape == (1,)
+
+
+def test_beyond_the_budgets_a_line_of_minima_foretells_no_loss(table_of):
+    frame = isoflop_table(noise=0.001, budgets=(1e17, 1e18, 1e19))
+    result = fit(table_of(frame), law="power-c", budgets=[1e20], judged=False)
+    answer = result.answers[0]
+    assert answer.loss is None
+    assert answer.N.value > 0
+    assert "1e20" in result.summary()
+
+
+@pytest.mark.parametrize("budget", [-1, 0, np.inf, np.nan])
+def test_an_optimum_is_asked_at_a_budget(table_of, budget):
+    with pytest.raises(InputError, match="not a positive number of FLOPs"):
+        fit(table_of(isoflop_table(noise=0.002)), judged=False, draws=0).optimum(budget)
+
+
+def test_what_is_no_table_is_named():
+    with pytest.raises(InputError, match="not a table of runs"):
+        fit([1, 2, 3])
+
+
+def test_unique_data_that_no_run_repeated_are_doubtful(table_of):
+    result = fit(table_of(isoflop_table(noise=0.002)), budgets=[1e21], unique=1e6, judged=False)
+    assert "repeats" in codes(result)
+
+
+def test_a_curve_over_size_alone_takes_a_law_of_size(table_of):
+    n = np.geomspace(1e6, 1e9, 9)
+    frame = pd.DataFrame({"params": n, "loss": 2 + 0.05 * np.log(n / 3e7) ** 2})
+    result = fit(table_of(frame), law="power-n")
+    assert result.headline == "isoflop"
+    assert result.parametric.law.name == "power-n"
+
+
+def test_a_law_of_ones_own_is_not_taken_for_a_built_in(table_of, tmp_path):
+    law = CustomLaw(
+        name="chinchilla",
+        equation="L = E + A/N^a + B/D^a",
+        loss=lambda x, E, A, B, a: E + A / x.N**a + B / x.D**a,
+        guesses={"E": [1.5], "A": [300.0], "B": [1500.0], "a": [0.3]},
+        positive=frozenset("EAB"),
+    )
+    result = fit(table_of(isoflop_table(noise=0.002, sizes=7, seeds=3)), law=law, draws=20)
+    assert set(result.to_dict()["params"]) == {"E", "A", "B", "a"}
+    with pytest.raises(InputError, match="another law than the one"):
+        load_fit(save_fit(result, tmp_path))
+    assert load_fit(tmp_path, law=law).parametric.value == result.parametric.value
+
+
+def test_a_law_without_a_feasible_start_has_no_certificate(table_of):
+    law = CustomLaw(
+        name="negative",
+        equation="L = -A",
+        loss=lambda x, A: -A + 0 * x.N,
+        guesses={"A": [1.0]},
+        positive=frozenset("A"),
+    )
+    result = fit(table_of(isoflop_table(noise=0.002)), law=law, judged=False)
+    assert "no positive loss" in result.parametric.reason
