@@ -115,8 +115,9 @@ def _budgets(fit: dict[str, Any]) -> list[Block]:
 
 
 def _unique_of(curve: dict[str, Any], fit: dict[str, Any]) -> str:
-    """Return how much unique data the runs of a budget had, where some repeat it."""
-    return f" of {_data_format(fit)(curve['unique'])}" if curve.get("unique") else ""
+    """Return how much unique data the runs of a budget had, where budgets differ in it."""
+    several = len({other["unique"] for other in fit["approaches"]["isoflop"]["budgets"]}) > 1
+    return f" of {_data_format(fit)(curve['unique'])}" if several and curve["unique"] else ""
 
 
 def _approaches(fit: dict[str, Any]) -> list[Block]:

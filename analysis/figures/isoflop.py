@@ -42,11 +42,12 @@ def plot_isoflop(fit: Fit, runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
         ax = plt.subplots()[1]
     parabolas = fit.isoflop.parabolas
+    several = len({p.unique for p in parabolas}) > 1
     for p, colour in zip(parabolas, ordered_colours(len(parabolas)), strict=True):
         points = runs.iloc[p.rows]
         counts = p.status == "bracketed"
         label = format_flops(p.budget) if np.isfinite(p.budget) else "runs"
-        if np.isfinite(p.unique):
+        if several and np.isfinite(p.unique):
             label += f", {format_count(p.unique)} unique"
         ax.plot(points["N"], points["loss"], "o", color=colour, label=label if counts else f"{label} ({p.status})")
         if p.status != "too-few":
