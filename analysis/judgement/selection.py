@@ -61,9 +61,10 @@ def select(
     laws = candidates(table) if weigh and table.cost != "none" else []
     usual = [incumbent] if given else [incumbent, LAWS["chinchilla"]]
     laws = list({other.name: other for other in (*usual, *laws, *usual)}.values())  # the first name, the given law
-    scored = table.cost != "none" and (len(laws) > 1 or given is not None)
-    scores = backtest(table, laws, objective) if scored else []
     fits = {other.name: fit_parametric(table, other, objective, weights=weights) for other in laws}
+    scored = table.cost != "none" and (len(laws) > 1 or given is not None)
+    # one delta for all laws and cuts: it stands for the noise, which is the runs' and not the law's
+    scores = backtest(table, laws, fits[incumbent.name][0].objective) if scored else []
     preferred = incumbent.name if given else choose(scores, incumbent.name)
     # a law without a certificate answers nothing: the next one does, and Chinchilla's is the last resort
     order = [preferred] if given else [preferred, incumbent.name, "chinchilla"]
