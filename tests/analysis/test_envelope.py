@@ -1,7 +1,5 @@
 """The envelope finds the exponents of a known surface, says where the sizes end, and its intervals cover."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +15,6 @@ from analysis.estimates import Estimate
 
 from .conftest import TRUTH, chinchilla, isoflop_table
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 SYMMETRIC = {"E": 1.7, "A": 400.0, "B": 2000.0, "alpha": 0.35, "beta": 0.35}
 """Here a parabola in log N has no bias of its own."""
 
@@ -194,15 +191,14 @@ def test_sizes_within_two_percent_are_one():
     assert envelope_of(jitter).sizes == envelope_of(frame).sizes == 7
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference data is not here")
-def test_farseer_and_chinchilla_give_exponents_near_a_half():
+def test_farseer_and_chinchilla_give_exponents_near_a_half(reference):
     """404 and 240 published runs; approach 3 gives .514 on the latter."""
-    table = load(REFERENCE / "farseer_train.csv")[0]
+    table = load(reference / "farseer_train.csv")[0]
     found = fit_envelope(table, CostModel.of(table), draws=300, rng=np.random.default_rng(0))
     a = Estimate.of(*found.exponents()["a"], 0.95)
     assert (found.sizes, found.smoother) == (25, "an exponent a size")
     assert 0.50 < a.low < 0.522 < a.high < 0.54
-    raw = pd.read_csv(REFERENCE / "epoch_chinchilla.csv")
+    raw = pd.read_csv(reference / "epoch_chinchilla.csv")
     raw = raw[raw["loss"] < np.sort(raw["loss"])[-5]]
     found = envelope_of(raw[["Model Size", "Training FLOP", "loss"]], draws=300)
     a = Estimate.of(*found.exponents()["a"], 0.95)
