@@ -147,6 +147,10 @@ class Fit:
         if self.limit is not None and answer.limited is None and law and self.spending is not None:
             log_n = float(np.log(answer.N.value))
             answer = replace(answer, limited=limited_optimum(self.parametric, self.spending, budget, log_n, self.limit))
+        if answer.local_exponent is None and law and self.spending is not None and np.isfinite(budget):
+            # one minimum has no slope: the law through all runs gives that of N* there
+            slope = parametric_exponents(self.parametric, self.spending, budget, self.level)["a"]
+            answer = replace(answer, local_exponent=slope)
         wide = None
         if self.spending is not None and np.isfinite(budget) and answer.log_n_draws is not None:
             log_n = float(np.log(answer.N.value))

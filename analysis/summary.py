@@ -69,7 +69,8 @@ def _notes(answer: dict[str, Any], budget: str, fit: dict[str, Any]) -> list[str
     """Return what stands under the answers: local exponent, batch, the limit on N."""
     notes = []
     if answer["local_exponent"] and fit["cost"] and fit["cost"]["spread"] > 1.05:
-        notes.append(f"at {budget} N* grows as C^{answer['local_exponent']['estimate']:.3f}")
+        by = ", by the law" if fit["headline"] == "isoflop" else ""
+        notes.append(f"at {budget} N* grows as C^{answer['local_exponent']['estimate']:.3f}{by}")
     if answer["batch"]:
         notes.append(f"at {budget} the best batch is {_interval(answer['batch'], format_count, True, least='0')}")
     if answer["limited"]:
