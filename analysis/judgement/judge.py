@@ -65,7 +65,7 @@ def judge(fit: Fit, table: RunTable, selection: Selection, rng: np.random.Genera
         found["variance"] = _variance(table, residuals, len(sample.theta))
         found["definitions"] = [item.to_dict() for item in definitions(table, law, sample, spending, middle=fit.middle)]
     found["collapse"] = collapse_of(table, _floor(fit))
-    found["checklist"] = [vars(item) for item in checklist(table, _facts(fit))]
+    found["checklist"] = [vars(item) for item in checklist(table, _facts(fit, sample))]
     return plain(found)
 
 
@@ -123,11 +123,19 @@ def _floor(fit: Fit) -> float:
     return float(law.natural(fit.parametric.theta)["E"])
 
 
-def _facts(fit: Fit) -> dict[str, Any]:
+def _facts(fit: Fit, sample: Sample | None) -> dict[str, Any]:
     """Return what the checklist asks about the fit."""
     parametric = fit.parametric
+    known = {}
+    if sample is not None:
+        rms = float(np.sqrt((sample.residuals**2).mean()))
+        known["goodness"] = f"root mean square of log L / log L_hat {rms:.2g} over {parametric.rows} runs"
+    algorithm = "damped Newton with exact derivatives"
     return {
+        **known,
         "law": parametric.law.equation,
+        "parameters": ", ".join(parametric.law.parameters),
+        "algorithm": f"{algorithm}, then linear programs" if parametric.objective.name == "lad" else algorithm,
         "chosen": fit.chosen,
         "objective": parametric.objective.name,
         "delta": parametric.objective.delta,
