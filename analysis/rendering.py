@@ -59,9 +59,8 @@ def _text(blocks: Sequence[Block]) -> str:
             continue
         lines.append(block.title)
         if block.rows:
-            lines += [
-                f"  {line}" for line in format_table(list(block.header), block.rows, left=block.left).splitlines()
-            ]
+            table = format_table(list(block.header), block.rows, left=block.left).splitlines()
+            lines += [f"  {line}" for line in (table if any(block.header) else table[1:])]
         lines += [f"  {note}" for note in block.notes]
     return "\n".join(lines)
 
