@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ class Fit:
             unique=self.unique,
         )
 
-    @property
+    @cached_property
     def answers(self) -> list[Optimum]:
         """The answers at the budgets asked."""
         return [self.optimum(budget) for budget in self.budgets]
