@@ -22,7 +22,7 @@ FLOOR = "E"
 """The coefficient of the term that may be zero."""
 AGREE = 1e-9
 """Starts agree when they end within this relative distance of the lowest value."""
-SECOND = 6
+SECOND = 3
 """So many of the starts that are lowest in the objective itself are followed beside the minima of least squares."""
 SAME_END = 1e-7
 CORNERS = 4

@@ -38,7 +38,7 @@ ERRORS = 2.0
 """Standard errors by which another law has to be better."""
 BLOCKS = 10
 """Blocks of like C that the test runs of a cut are divided into, at most."""
-FEW_STARTS = 3
+FEW_STARTS = 2
 ROWS_PER_PARAMETER = 2
 """Rows below a cut that a law needs for each of its parameters: with fewer it bends to the noise."""
 
