@@ -90,7 +90,15 @@ def _definitions(judgement: dict[str, Any]) -> list[Block]:
 
 def _collapse(judgement: dict[str, Any]) -> list[Block]:
     found = judgement.get("collapse")
-    return [Line(f"loss curves: {found['message']}")] if found and found.get("message") else []
+    if not found:
+        return []
+    if found["status"] != "compared":
+        return [Line(f"loss curves: {found['reason']}")]
+    count = len(found["runs"])
+    apart = ", ".join(found["outliers"]) or "none"
+    return [
+        Line(f"loss curves of {count} runs fall onto one within {found['spread']:.2g}; apart from the rest: {apart}")
+    ]
 
 
 def _checklist(judgement: dict[str, Any]) -> list[Block]:

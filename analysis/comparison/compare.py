@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.approaches.parametric import Parametric, cannot, fit_points, refit
 from analysis.comparison.multiplier import BOTH, DATA, Comparison, Multiplier, cautions, drawn_over
@@ -43,6 +42,7 @@ from analysis.data.points import Points
 from analysis.data.table import RunTable
 from analysis.engine.objectives import Objective, objective_named
 from analysis.engine.resampling import Sample, draw
+from analysis.engine.tails import f_tail
 from analysis.estimates import Estimate
 from analysis.laws import Law, law_named
 from scaling.errors import InputError, WorkError, did_you_mean
@@ -245,7 +245,7 @@ class _Study:
         apart = np.stack([_shared(fitted).shift(ends.theta, name) for name in parameters], axis=1) - shift
         covariance = (groups - 1) / groups * apart.T @ apart
         wald = float(shift @ np.linalg.pinv(covariance, hermitian=True) @ shift)
-        return float(stats.f.sf(wald / q, q, groups - 1))
+        return f_tail(wald / q, q, groups - 1)
 
 
 def _fit(first: RunTable, second: RunTable, law: Law, goal: Objective) -> Forms:

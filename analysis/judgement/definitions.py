@@ -17,18 +17,19 @@ from analysis.approaches.optimum import Spending, local_exponents
 from analysis.approaches.parametric import fit_parametric
 from analysis.data.costmodel import CostModel
 from analysis.data.loading import SIZES
-from analysis.data.table import RunTable
+from analysis.data.table import FLOPS_PER_PARAM_TOKEN, RunTable
 from analysis.engine.resampling import Sample
 from analysis.laws import Law
 
-COSTS = {"flops": "flops", "flops_total": "flops_total"}
-"""Definition of C -> column."""
+RECORDED, SIX = "recorded", "6 N D"
+"""Definitions of C. Runs share a budget by what they really cost; by 6 N D they share none, and there are no isoFLOP
+minima. `flops_total` is none of them: it has a part that no run can spend on data, which `--compare` models."""
 SAME = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """a under one definition of N and C."""
+    """a under one definition of N and C; the law's is local, in the middle of the runs' C."""
 
     size: str
     cost: str
@@ -70,7 +71,7 @@ def read_off(sizes: dict[str, tuple[list[float], list[float]]], log_n: float) ->
     return found
 
 
-def definitions(table: RunTable, law: Law, sample: Sample, spending: Spending, *, middle: float) -> list[Definition]:
+def definitions(table: RunTable, law: Law, sample: Sample, spending: Spending) -> list[Definition]:
     """Return a under every definition of N and C that the table has columns for; empty with only one.
 
     Args:
@@ -78,21 +79,22 @@ def definitions(table: RunTable, law: Law, sample: Sample, spending: Spending, *
         law: The law that was fitted.
         sample: Its fit, with the objective and the weights that hold for the others, too.
         spending: What a budget buys.
-        middle: FLOPs at which the law's a is taken.
     """
     runs = table.runs
     sizes = {name: values for name, column in SIZES.items() if (values := _positive(table, column)) is not None}
-    costs = {name: values for name, column in COSTS.items() if (values := _positive(table, column)) is not None}
     found: list[Definition] = []
     seen: list[np.ndarray] = []
-    for size, n in sizes.items():
-        for cost, c in costs.items():
+    for size, n in (sizes or {"N": runs["N"].to_numpy()}).items():
+        six = FLOPS_PER_PARAM_TOKEN * n * runs["D"].to_numpy()
+        for cost, c in ((RECORDED, runs["C"].to_numpy()), (SIX, six)):
+            if cost == SIX and size == "flops_per_frame":  # it is no count of parameters
+                continue
             key = np.log(np.stack([n, c]))
             if any(np.allclose(key, other, rtol=0, atol=SAME) for other in seen):
                 continue
             seen.append(key)
-            other = replace(table, runs=runs.assign(N=np.exp(key[0]), C=np.exp(key[1])))
-            found.append(_definition(other, law, sample, spending, size, cost, middle))
+            other = replace(table, runs=runs.assign(N=n, C=c), cost="assumed" if cost == SIX else table.cost)
+            found.append(_definition(other, law, sample, spending, size, cost))
     return found if len(found) > 1 else []
 
 
@@ -104,12 +106,13 @@ def _positive(table: RunTable, column: str) -> np.ndarray | None:
     return values if bool((np.isfinite(values) & (values > 0)).all()) else None
 
 
-def _definition(
-    table: RunTable, law: Law, sample: Sample, spending: Spending, size: str, cost: str, middle: float
-) -> Definition:
-    own = replace(spending, cost=CostModel.of(table))
+def _definition(table: RunTable, law: Law, sample: Sample, spending: Spending, size: str, cost: str) -> Definition:
+    own = replace(spending, cost=CostModel.of(replace(table, flops_per_param_token=FLOPS_PER_PARAM_TOKEN)))
     unique = None if spending.log_u is None else float(np.exp(spending.log_u))
-    isoflop = fit_isoflop(table, own.cost, draws=0, rng=np.random.default_rng(0)).of_unique(unique).exponents()
+    middle = float(np.exp(np.log(table.runs["C"]).mean()))
+    isoflop = None
+    if cost == RECORDED:
+        isoflop = fit_isoflop(table, own.cost, draws=0, rng=np.random.default_rng(0)).of_unique(unique).exponents()
     fitted, found = fit_parametric(table, law, sample.objective, weights=sample.weights)
     a = float(local_exponents(law, fitted.theta, own, middle)[0][0]) if found else None
     return Definition(size=size, cost=cost, isoflop=isoflop["a"][0] if isoflop else None, parametric=a)

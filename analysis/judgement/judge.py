@@ -63,7 +63,7 @@ def judge(fit: Fit, table: RunTable, selection: Selection, rng: np.random.Genera
             vars(check) for check in residual_checks(table.runs, residuals, len(sample.theta), tangent=tangent)
         ]
         found["variance"] = _variance(table, residuals, len(sample.theta))
-        found["definitions"] = [item.to_dict() for item in definitions(table, law, sample, spending, middle=fit.middle)]
+        found["definitions"] = [item.to_dict() for item in definitions(table, law, sample, spending)]
     found["collapse"] = collapse_of(table, _floor(fit))
     found["checklist"] = [vars(item) for item in checklist(table, _facts(fit, sample))]
     return plain(found)

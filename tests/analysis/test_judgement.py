@@ -182,21 +182,29 @@ def test_other_definitions_of_size_and_cost_stand_side_by_side(table_of):
     frame = isoflop_table(noise=0.0005, sizes=7, budgets=(1e17, 3e17, 1e18, 3e18, 1e19))
     frame["params_total"] = frame["params"] + 2e7
     frame["flops_per_frame"] = 6 * frame["params"]
-    frame["flops_total"] = frame["flops"]
     table = table_of(frame)
     _, sample = fit_parametric(table, LAW, log_mse())
-    found = {
-        (item.size, item.cost): item
-        for item in definitions(table, LAW, sample, Spending(CostModel.of(table)), middle=1e18)
-    }
-    assert set(found) == {("params", "flops"), ("total", "flops"), ("flops_per_frame", "flops")}
+    found = {(item.size, item.cost): item for item in definitions(table, LAW, sample, Spending(CostModel.of(table)))}
+    recorded = {size: item for (size, cost), item in found.items() if cost == "recorded"}
+    assert set(recorded) == {"params", "total", "flops_per_frame"}
     # a constant part that is counted makes N* grow more slowly with C
-    assert found["total", "flops"].isoflop < found["params", "flops"].isoflop - 0.02
-    assert found["flops_per_frame", "flops"].isoflop == pytest.approx(found["params", "flops"].isoflop, abs=1e-6)
+    assert recorded["total"].isoflop < recorded["params"].isoflop - 0.02
+    assert recorded["flops_per_frame"].isoflop == pytest.approx(recorded["params"].isoflop, abs=1e-6)
+    # here C is 6 N D for the params, and another definition of C only for the total, by which runs share no budget
+    assert set(found) - {(size, "recorded") for size in recorded} == {("total", "6 N D")}
+    assert found["total", "6 N D"].isoflop is None
+    fitted, _ = fit_parametric(
+        table_of(frame.drop(columns=["params", "flops", "flops_per_frame"]).rename(columns={"params_total": "params"})),
+        LAW,
+        log_mse(),
+    )
+    theta = LAW.natural(fitted.theta)
+    closed = theta["beta"] / (theta["alpha"] + theta["beta"])
+    assert found["total", "6 N D"].parametric == pytest.approx(closed, abs=1e-4)
     sizes = other_sizes(table)
     assert read_off(sizes, np.log(5e7))["total"] == pytest.approx(7e7, rel=0.01)
     alone = table_of(isoflop_table())
-    assert definitions(alone, LAW, sample, Spending(CostModel.of(alone)), middle=1e18) == []
+    assert definitions(alone, LAW, sample, Spending(CostModel.of(alone))) == []
 
 
 def test_cuts_hold_whole_budgets_back(table_of):
