@@ -15,10 +15,10 @@ def test_every_check_is_printed(table_of):
     frame["loss"] *= np.exp(0.003 * (frame["tokens"] / frame["params"] / 100) ** 0.5 * rng.normal(size=len(frame)))
     frame["params_total"] = frame["params"] * 1.5 + 1e7
     result = fit(table_of(frame))
-    share = np.linspace(0.05, 1, 20)
     result.judgement["variance"] = {"covariate": "D/N", "slope": 0.5, "p_value": 0.001}
     result.judgement["collapse"] = {
-        "status": "compared", "reason": "", "runs": [{}] * 9, "spread": 0.02, "outliers": ["r7"], "share": share.tolist()
+        "status": "compared", "reason": "", "runs": [{}] * 9, "spread": 0.02,
+        "outliers": ["r7"],
     }  # fmt: skip
     text = summarise(result.to_dict(), details=True)
     for words in (
