@@ -4,6 +4,11 @@ The root of this package is free of torch: units, shapes, costs, run specs and r
 folder. What needs torch lives in `scaling.speech`.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from scaling.cost import Cost, forward_flops, params_by_part, step_flops, updates_for
 from scaling.errors import InputError, WorkError
 from scaling.records import RunRecord, RunSpec
@@ -11,7 +16,25 @@ from scaling.run import RunFolder
 from scaling.shape import Shape
 from scaling.sizes import ladder
 
+if TYPE_CHECKING:
+    from scaling.speech.extractor import FeatureExtractor
+
 __version__ = "0.1.0"
+
+
+def load_encoder(path: str | Path) -> FeatureExtractor:
+    """Return a trained encoder that turns waveforms into the hidden states of its layers.
+
+    Args:
+        path: Folder of a finished run (results/SWEEP/runs/ID), its weights.pt, or an exported .safetensors file.
+
+    Raises:
+        InputError: When there are no weights.
+    """
+    from scaling.speech.extractor import load
+
+    return load(path)
+
 
 __all__ = [
     "Cost",
@@ -24,6 +47,7 @@ __all__ = [
     "__version__",
     "forward_flops",
     "ladder",
+    "load_encoder",
     "params_by_part",
     "step_flops",
     "updates_for",

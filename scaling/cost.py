@@ -5,8 +5,8 @@ Conventions, the same everywhere:
 * A multiply-add is 2 FLOPs. Matrix products and convolutions count; norms, activations, softmax and
   biases do not.
 * Training costs 3 x the forward pass (the backward pass is 2 x).
-* N is what is kept after pre-training: front end + encoder. The objective's head and mask embedding are
-  apart. The study's published counts are totals.
+* N is what is kept after pre-training: front end + encoder. The objective's head, quantiser and mask embedding
+  are apart. The study's published counts are totals.
 * Frames are those that the front end really makes; attention is counted at its quadratic cost. Log-Mel
   features are data preparation, made once and read from disk, so they cost nothing here.
 * The head is counted at the masked frames, where its loss is taken.
@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaling.errors import InputError
-from scaling.shape import LOGMEL_FEATURES, WAVEFORM_CONVS, Shape
+from scaling.shape import WAVEFORM_CONVS, Shape
 from scaling.units import format_flops
 
 BACKWARD_FACTOR = 2
@@ -32,17 +32,23 @@ BACKWARD_FACTOR = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """HuBERT's prediction head: a projection, then one embedding a class."""
+    """What an objective adds to the encoder: prediction head, quantiser, mask embedding."""
 
-    dim: int
-    """Width that the encoder's output is projected to."""
-    classes: int
-    """Target classes."""
+    params: int
+    """Trainable parameters."""
+    flops_per_frame: int
+    """FLOPs of the forward pass at one masked frame."""
 
     @classmethod
-    def narrow(cls, shape: Shape, classes: int) -> Head:
-        """Return the head used by default: no wider than the encoder, since in a tiny model it would dominate."""
-        return cls(dim=min(256, shape.width), classes=classes)
+    def of_classes(cls, shape: Shape, *, dim: int, classes: int) -> Head:
+        """Return HuBERT's head: a projection to `dim`, one embedding a class, and the mask embedding.
+
+        Example:
+            >>> Head.of_classes(Shape(layers=12, width=384, ffn=768, heads=8), dim=256, classes=500).params
+            226944
+        """
+        d = shape.width
+        return cls(params=d * dim + dim + classes * dim + d, flops_per_frame=2 * dim * (d + classes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +70,16 @@ def params_by_part(shape: Shape, head: Head | None = None) -> dict[str, int]:
 
     Example:
         >>> slim = Shape(frontend="waveform", layers=12, width=384, ffn=768, heads=8)
-        >>> round(sum(params_by_part(slim, Head(dim=256, classes=500)).values()) / 1e6, 2)
+        >>> round(sum(params_by_part(slim, Head.of_classes(slim, dim=256, classes=500)).values()) / 1e6, 2)
         20.01
     """
     d, f = shape.width, shape.ffn
-    frontend, features = 0, LOGMEL_FEATURES
+    frontend, features = 0, shape.features
     if shape.frontend == "waveform":
         channels_in = 1
         for channels, kernel, _ in WAVEFORM_CONVS:
             frontend += channels * channels_in * kernel
             channels_in = channels
-        features = channels_in
         frontend += 2 * WAVEFORM_CONVS[0][0]  # group norm after the first convolution
     layer = (4 * d * d + 4 * d) + (2 * d * f + f + d) + 4 * d  # attention, feed-forward, two norms
     parts = {
@@ -85,7 +90,7 @@ def params_by_part(shape: Shape, head: Head | None = None) -> dict[str, int]:
         "layers": shape.layers * layer,
     }
     if head is not None:
-        parts["head"] = d * head.dim + head.dim + head.classes * head.dim + d
+        parts["head"] = head.params
     return parts
 
 
@@ -118,14 +123,13 @@ def forward_flops(shape: Shape, samples: int, *, head: Head | None = None, maske
     T, d = shape.frames(samples), shape.width
     if T < 1:
         raise InputError("a crop gives no frame", where="crop", value=samples, remedy="use at least 400 samples")
-    frontend, features = 0, LOGMEL_FEATURES
+    frontend, features = 0, shape.features
     if shape.frontend == "waveform":
         channels_in, length = 1, samples
         for channels, kernel, stride in WAVEFORM_CONVS:
             length = (length - kernel) // stride + 1
             frontend += 2 * kernel * channels_in * channels * length
             channels_in = channels
-        features = channels_in
     k = shape.position_kernel
     flops = {
         "frontend": frontend,
@@ -135,7 +139,7 @@ def forward_flops(shape: Shape, samples: int, *, head: Head | None = None, maske
         "attention": shape.layers * 4 * T * T * d,
     }
     if head is not None:
-        flops["head"] = 2 * (T if masked is None else masked) * head.dim * (d + head.classes)
+        flops["head"] = (T if masked is None else masked) * head.flops_per_frame
     return flops
 
 

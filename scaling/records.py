@@ -17,7 +17,9 @@ from scaling.shape import FRAMES_PER_SECOND
 SCHEMA = 1
 BUILT_IN_TRAINER = "scaling.speech:train"
 
-_NOT_SCIENCE = ("sweep", "where", "flags")
+_NOT_SCIENCE = ("sweep", "where", "flags", "parent", "branches", "execution")
+_ABSENT_WHEN_EMPTY = ("objective_args",)
+"""Fields that came later: an empty one leaves the identity as it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class RunSpec:
     trainer: str = BUILT_IN_TRAINER
     """`package.module:function`."""
     objective: str = ""
+    objective_args: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the objective: width of its head, codes, negatives."""
     model: Mapping[str, Any]
     """The built-in trainer's Shape; another trainer's own description, such as {"size": 1000}."""
     corpus: Mapping[str, Any] = field(default_factory=dict)
@@ -57,11 +61,22 @@ class RunSpec:
     """Places on this machine, such as the corpus's folder. Not part of the identity."""
     flags: tuple[str, ...] = ()
     """What a plan says of the point (short, untuned). Not part of the identity."""
+    parent: Mapping[str, Any] = field(default_factory=dict)
+    """{id, step} of the run whose state at a step this one may start from, since their first steps are the same.
+    Not part of the identity: trained from the beginning it would end the same."""
+    branches: tuple[int, ...] = ()
+    """Steps whose state other runs start from. Not part of the identity."""
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    """How it is run: micro-batch, compile, sharding. Results agree to rounding, so not part of the identity."""
 
     @property
     def science(self) -> dict[str, Any]:
         """All that decides the result, as plain values."""
-        return {key: value for key, value in self.to_dict().items() if key not in _NOT_SCIENCE}
+        return {
+            key: value
+            for key, value in self.to_dict().items()
+            if key not in _NOT_SCIENCE and (value or key not in _ABSENT_WHEN_EMPTY)
+        }
 
     @property
     def id(self) -> str:
@@ -77,7 +92,7 @@ class RunSpec:
         """Return the spec that `to_dict` wrote."""
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in values.items() if key in known}
-        return cls(**{**values, "flags": tuple(values.get("flags", ()))})
+        return cls(**{**values, **{key: tuple(values.get(key, ())) for key in ("flags", "branches")}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +123,11 @@ class RunRecord:
     flops: float
     """C: training FLOPs really spent."""
     flops_total: float | None = None
-    """C plus what made the targets."""
+    """C plus what made the targets: teacher, labelling, clusters."""
+    flops_new: float | None = None
+    """The part of C that this run spent itself; the rest was spent by its parent."""
+    parent: str = ""
+    """Id of the run from whose state this one started."""
     updates: int
     batch_frames: float
     eval_id: str = ""
@@ -124,6 +143,8 @@ class RunRecord:
     """Why the run diverged."""
     seconds: float | None = None
     device: str = ""
+    execution: list[dict[str, Any]] = field(default_factory=list)
+    """How it ran, from which step on: processes, crops a pass, compiled, sharded."""
     versions: Mapping[str, str] = field(default_factory=dict)
     started: str = ""
     finished: str = ""
@@ -165,6 +186,7 @@ class RunRecord:
             "budget": spec.budget,
             "flops": flops,
             "flops_total": flops,
+            "flops_new": flops,
             "eval_id": spec.trainer,
             "updates": updates,
             "batch_frames": cost.frames_per_step,

@@ -11,7 +11,7 @@ from scaling.records import RunRecord
 
 SUPERSEDED, PILOT = "superseded", "pilot"
 """Flags that a sweep's own files add to its records: no longer in its plan; a trial of a pilot."""
-_APART = ("spec", "metrics", "versions", "flags")
+_APART = ("spec", "metrics", "versions", "flags", "execution")
 
 
 def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""The folder of one run, as its trainer sees it: save, load, log, stop."""
+"""The folder of one run, as its trainer sees it: save, load, branch, log, stop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scaling.files import TEMPORARY_PREFIX, atomic_file, plain, read_json, write_bytes
 
 STOP_CHECK_SECONDS = 0.5
+KEPT = 2
+"""Checkpoints that are kept: the last, and the one before it in case the last cannot be read."""
+
+Tracker = Callable[[int, dict[str, float]], None]
 
 
 class RunFolder:
@@ -37,6 +41,9 @@ class RunFolder:
         save_every: float = 600.0,
         stop: Callable[[], bool] = lambda: False,
         owned: Callable[[], bool] = lambda: True,
+        leader: bool = True,
+        keep_weights: bool = True,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         """Open a run's folder.
 
@@ -45,16 +52,22 @@ class RunFolder:
             save_every: Seconds after which `save_due` turns true.
             stop: Asked at most twice a second whether the run shall stop.
             owned: Whether the run is still this process's; one that was taken over saves nothing.
+            leader: Whether this process writes; of several that train one run together, one does.
+            keep_weights: Whether a finished run shall leave its weights.
+            trackers: Called with the step and the metrics of every line that is logged.
         """
         self.path = path
         self.save_every = save_every
-        self._stop, self._owned = stop, owned
+        self.leader, self.keep_weights = leader, keep_weights
+        self._stop, self._owned, self._trackers = stop, owned, trackers
         self._stopped = False
         self._next_check = 0.0
         self._saved_at = time.monotonic()
         path.mkdir(parents=True, exist_ok=True)
-        for stale in path.glob(f"{TEMPORARY_PREFIX}*-checkpoint.*"):  # left by a run that was killed
-            stale.unlink(missing_ok=True)
+        if leader:
+            for pattern in ("checkpoint", "branch"):  # left by a run that was killed
+                for stale in path.glob(f"{TEMPORARY_PREFIX}*-{pattern}*"):
+                    stale.unlink(missing_ok=True)
         self._metrics = path / "metrics.jsonl"
 
     @property
@@ -77,41 +90,83 @@ class RunFolder:
         return time.monotonic() - self._saved_at >= self.save_every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint that `load` returns, in one step."""
-        if not self._owned():
+        """Write the checkpoint that `load` returns, in one step; the one before it stays, older ones go."""
+        self._saved_at = time.monotonic()
+        if not self.leader or not self._owned():
             return
         size = self._metrics.stat().st_size if self._metrics.exists() else 0
-        whole = {"state": state, "metrics_size": size}
-        if "torch" in sys.modules:
-            import torch
-
-            with atomic_file(self.path / "checkpoint.pt") as file:
-                torch.save(whole, file)
-        else:
-            # unlike a record, a state keeps its infinities and NaN
-            write_bytes(self.path / "checkpoint.json", json.dumps(plain(whole, finite=False)).encode())
+        before = self._checkpoints()
+        number = 1 + max((_number(path) for path in before), default=0)
+        self._write(f"checkpoint-{number:06d}", {"state": state, "metrics_size": size})
+        for path in before[: max(0, len(before) + 1 - KEPT)]:
+            path.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the last saved state, or None; metrics logged after it are dropped, since they come again."""
+        """Return the last saved state that can be read, or None; metrics logged after it are dropped."""
         whole: dict[str, Any] = {"state": None, "metrics_size": 0}
-        if (self.path / "checkpoint.pt").exists():
-            import torch
-
-            whole = torch.load(self.path / "checkpoint.pt", map_location="cpu", weights_only=True)
-        elif (self.path / "checkpoint.json").exists():
-            whole = read_json(self.path / "checkpoint.json")
-        if self._metrics.exists():
+        for path in reversed(self._checkpoints()):
+            try:
+                whole = _read(path)
+                break
+            except Exception as error:
+                print(f"{path} cannot be read ({type(error).__name__}): the one before it is used", file=sys.stderr)
+        if self.leader and self._metrics.exists():
             os.truncate(self._metrics, min(whole["metrics_size"], self._metrics.stat().st_size))
         return whole["state"]
 
+    def save_branch(self, step: int, state: dict[str, Any]) -> None:
+        """Keep the state at a step for the runs that start from it."""
+        if self.leader and self._owned():
+            self._write(f"branch-{step}", {"state": state})
+
+    def load_branch(self, run_id: str, step: int) -> dict[str, Any] | None:
+        """Return the state that another run of the sweep kept at a step, or None where there is none."""
+        for suffix in (".pt", ".json"):
+            path = self.path.parent / run_id / f"branch-{step}{suffix}"
+            if path.exists():
+                return _read(path)["state"]
+        return None
+
     def log(self, step: int, **metrics: float) -> None:
         """Append one line to metrics.jsonl; `status` reads the progress from it."""
+        if not self.leader:
+            return
         line = json.dumps(plain({"step": step, "time": round(time.time(), 3), **metrics}))
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        for tracker in self._trackers:
+            tracker(step, metrics)
 
     def discard_checkpoint(self) -> None:
-        """Remove the checkpoint of a run whose record is written."""
-        for name in ("checkpoint.pt", "checkpoint.json"):
-            (self.path / name).unlink(missing_ok=True)
+        """Remove the checkpoints of a run whose record is written."""
+        for path in self._checkpoints():
+            path.unlink(missing_ok=True)
+
+    def _checkpoints(self) -> list[Path]:
+        """Return the checkpoints, the oldest first; those of version 0.1 have no number."""
+        found = [path for path in self.path.glob("checkpoint*") if path.suffix in (".pt", ".json")]
+        return sorted(found, key=_number)
+
+    def _write(self, name: str, whole: dict[str, Any]) -> None:
+        if "torch" in sys.modules:
+            import torch
+
+            with atomic_file(self.path / f"{name}.pt") as file:
+                torch.save(whole, file)
+        else:
+            # unlike a record, a state keeps its infinities and NaN
+            write_bytes(self.path / f"{name}.json", json.dumps(plain(whole, finite=False)).encode())
+
+
+def _number(path: Path) -> int:
+    number = path.stem.partition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return read_json(path)
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -23,6 +23,9 @@ LOGMEL_FEATURES = LOGMEL_BINS * LOGMEL_STACK
 """Two 10 ms frames of 40 log-Mel bins, stacked to one frame of 20 ms (MelHuBERT)."""
 
 FRONTENDS = ("waveform", "logmel")
+NORMS = ("post", "pre")
+
+_WORDS = {"frontend": ("no such front end", FRONTENDS), "norm": ("no such place of the layer norm", NORMS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +51,16 @@ class Shape:
     """Frames that the convolutional position embedding spans."""
     position_groups: int = 16
     """Groups of that convolution; they divide the width."""
+    norm: str = "post"
+    """Layer norm after each block (`post`: Base of wav2vec 2.0 and HuBERT, the study) or before it (`pre`: Large)."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "frontend":
-                if value not in FRONTENDS:
-                    raise InputError(
-                        "no such front end",
-                        where="shape.frontend",
-                        value=value,
-                        remedy=did_you_mean(value, FRONTENDS),
-                    )
+            if field.name in _WORDS:
+                what, words = _WORDS[field.name]
+                if value not in words:
+                    raise InputError(what, where=f"shape.{field.name}", value=value, remedy=did_you_mean(value, words))
             elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(
                     "not a whole number of at least 1",
@@ -108,6 +109,11 @@ class Shape:
         for _, kernel, stride in WAVEFORM_CONVS:
             samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
         return samples
+
+    @property
+    def features(self) -> int:
+        """Values a frame that the front end gives."""
+        return LOGMEL_FEATURES if self.frontend == "logmel" else WAVEFORM_CONVS[-1][0]
 
     def __str__(self) -> str:
         return f"{self.layers}x{self.width}"

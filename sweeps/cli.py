@@ -46,11 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("dir", type=Path)
     synth.add_argument("--hours", required=True, help="hours of training audio; held-out clips come on top")
     synth.add_argument("--seed", type=int, default=0)
-    imported = corpus.add_parser("import", help="wav and flac files, or LibriSpeech")
+    imported = corpus.add_parser("import", help="wav and flac files, LibriSpeech or Libri-Light")
     imported.set_defaults(function=_import)
     imported.add_argument("dir", type=Path)
     imported.add_argument(
-        "--from", dest="source", required=True, help="a folder (one subfolder a speaker), or librispeech:ROOT"
+        "--from",
+        dest="source",
+        required=True,
+        help="a folder (a subfolder a speaker), librispeech:ROOT, librilight:ROOT",
     )
     imported.add_argument("--seed", type=int, default=0, help="of the order that nested subsets follow")
     for command in (synth, imported):
@@ -85,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     cancel = add("cancel", _cancel, "save and stop what runs; submit again to go on")
     _sweep(cancel)
 
+    targets = add("targets", _targets, "make what the runs of a grid predict, and say what it is like")
+    _grid(targets)
+
+    export = add("export", _export, "write a finished run's encoder for other programs")
+    export.add_argument("run", metavar="RUN", help="a run's folder, SWEEP/ID, or the beginning of an id")
+    export.add_argument("--to", choices=FORMATS, required=True)
+    export.add_argument("-o", "--output", type=Path, help="where to (default: ID.torchaudio.pt or ID.safetensors)")
+
     collect = add("collect", _collect, "write all records of a sweep as one table")
     _sweep(collect)
     collect.add_argument(
@@ -93,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-TEMPLATES = ("quickstart", "own-trainer")
+TEMPLATES = ("quickstart", "own-trainer", "study", "study-small")
+FORMATS = ("torchaudio", "safetensors")
 
 
 def _grid(command: argparse.ArgumentParser) -> None:
@@ -286,6 +298,28 @@ def _collect(args: argparse.Namespace) -> int:
     output = args.output or folder.path / "runs.csv"
     write_table([{key: value for key, value in row.items() if key != "curve"} for row in rows], output)
     print(f"wrote {output} ({len(rows)} rows)")
+    return 0
+
+
+def _targets(args: argparse.Namespace) -> int:
+    from sweeps.gridfile import load_grid
+    from sweeps.outputs import make_all_targets
+    from sweeps.plan import make_plan
+
+    print(*make_all_targets(make_plan(load_grid(args.grid))), sep="\n")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from scaling.speech.export import export
+    from scaling.speech.weights import Weights
+    from sweeps.outputs import SUFFIX, find_run
+
+    run = find_run(args.run)
+    weights = Weights.load(run)
+    output = args.output or Path((run.name if run.is_dir() else run.stem) + SUFFIX[args.to])
+    export(weights, args.to, output)
+    print(f"wrote {output}: {weights.shape}, {weights.shape.frontend}, {weights.spec['objective']}")
     return 0
 
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaling.cost import Cost, Head, masked_frames, step_flops, updates_for
+from scaling.cost import Cost, forward_flops, params_kept, updates_for
 from scaling.errors import InputError
 from scaling.records import RunSpec
-from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE
+from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE, Shape
 from scaling.sizes import ladder, log_spaced
+from scaling.speech.catalogue import CATALOGUE, resolved_settings
 from scaling.units import format_count
 from sweeps.grid import Grid, ReferenceBudget
+from sweeps.recipes import LARGE
 from sweeps.rules import AUTO_BATCH
 from sweeps.trainers import Trainer
 
@@ -27,6 +29,8 @@ class Corner:
     budget: float | None = None
     hours: float | None = None
     steps: int | None = None
+    reference: ReferenceBudget | None = None
+    """The run whose budget this is."""
     model: Mapping[str, Any]
     seed: int
 
@@ -41,18 +45,29 @@ class Resolved:
 
 def corners(grid: Grid, unique_hours: tuple[float | None, ...]) -> Iterator[Corner]:
     """Yield the combinations of a grid: objectives, subsets, lengths, sizes, seeds."""
-    budgets = [reference_flops(grid, b) if isinstance(b, ReferenceBudget) else b for b in grid.budgets]
-    lengths: list[dict[str, Any]] = [
-        *({"budget": budget} for budget in sorted(budgets)),
-        *({"hours": hours} for hours in grid.data_hours),
-        *({"steps": steps} for steps in grid.steps),
-    ]
     for objective in grid.objectives:
+        lengths = _lengths(grid, objective)
+        budgets = [length["budget"] for length in lengths if "budget" in length]
         for unique in unique_hours:
             for length in lengths:
                 for model in models(grid, length.get("budget"), budgets):
                     for seed in grid.seeds:
                         yield Corner(objective=objective, unique_hours=unique, model=model, seed=seed, **length)
+
+
+def _lengths(grid: Grid, objective: str) -> list[dict[str, Any]]:
+    """Return how long the runs of an objective are: budgets by rising FLOPs, hours of data, steps."""
+    budgets: list[dict[str, Any]] = [
+        {"budget": reference_flops(grid, b, objective), "reference": b}
+        if isinstance(b, ReferenceBudget)
+        else {"budget": b}
+        for b in grid.budgets
+    ]
+    return [
+        *sorted(budgets, key=lambda length: length["budget"]),
+        *({"hours": hours} for hours in grid.data_hours),
+        *({"steps": steps} for steps in grid.steps),
+    ]
 
 
 def models(grid: Grid, budget: float | None, budgets: list[float]) -> list[Mapping[str, Any]]:
@@ -91,14 +106,14 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
     Raises:
         InputError: When a budget is below one step, or is given to a trainer without a cost.
     """
-    train = _train_settings(grid) if grid.built_in else {}
     spec = RunSpec(
         trainer=grid.trainer,
         objective=corner.objective if grid.built_in else "",
+        objective_args=_objective_args(grid, corner, 1) if grid.built_in else {},
         model=dict(corner.model),
         corpus={"hash": corpus_hash, "unique_hours": corner.unique_hours} if grid.corpus else {},
-        targets=grid.targets if grid.built_in else {},
-        train=train,
+        targets=grid.targets[corner.objective] if grid.built_in else {},
+        train=_train_settings(grid, corner) if grid.built_in else {},
         updates=corner.steps or 1,
         budget=corner.budget,
         seed=corner.seed,
@@ -106,6 +121,7 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
         trainer_args=dict(grid.trainer_args),
         sweep=grid.name,
         where=where,
+        execution=dict(grid.cluster.execution) if grid.built_in else {},
     )
     if trainer.cost is None:
         if corner.steps is None:
@@ -119,53 +135,98 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
     one = trainer.cost(spec)  # of one crop: FLOPs a frame do not depend on the batch
     if grid.built_in:
         crops = _crops(grid, corner, one)
-        peak = _six_digits(grid.train.peak_lr.at_size(one.params, crops * grid.train.crop_seconds))
-        spec = replace(spec, train={**train, "crops": crops, "peak_lr": peak})
+        rule = grid.train.rate_of(corner.objective)
+        peak = _six_digits(rule.at_size(one.params, crops * grid.train.crop_seconds))
+        train = {**spec.train, "crops": crops, "peak_lr": peak, "width_base": rule.width}
+        spec = replace(spec, train=train, objective_args=_objective_args(grid, corner, crops))
         one = trainer.cost(spec)
-    if corner.budget is not None:
-        try:
-            updates = updates_for(corner.budget, one.flops_per_step)
-        except InputError as error:
-            size = format_count(one.params)
-            raise InputError(
-                f"{error.what} of the model with N = {size}",
-                where=f"{grid.file}: budgets",
-                value=error.value,
-                remedy=error.remedy,
-            ) from None
-    elif corner.hours is not None:
-        updates = max(1, round(corner.hours * 3600 * FRAMES_PER_SECOND / one.frames_per_step))
-    else:
-        updates = spec.updates
+    updates = _updates(grid, corner, spec, one)
+    if grid.built_in:
+        spec = replace(spec, train={**spec.train, "warmup_updates": warmup_updates(grid, updates)})
     return Resolved(spec=replace(spec, updates=updates), cost=one)
 
 
-def reference_flops(grid: Grid, reference: ReferenceBudget) -> float:
-    """Return the training FLOPs of a reference run with the grid's crop and batch."""
+def _updates(grid: Grid, corner: Corner, spec: RunSpec, cost: Cost) -> int:
+    """Return the optimiser steps of a run."""
+    if corner.reference is not None:
+        # the study's rule: forward FLOPs of a crop x updates; heads and layer drop, which differ by size, left out
+        shape, of = Shape.from_dict(spec.model), corner.reference.of
+        samples = _crop_samples(grid)
+        ratio = sum(forward_flops(of, samples).values()) / sum(forward_flops(shape, samples).values())
+        return max(1, round(corner.reference.steps * ratio))
+    if corner.hours is not None:
+        return max(1, round(corner.hours * 3600 * FRAMES_PER_SECOND / cost.frames_per_step))
+    if corner.budget is None:
+        return spec.updates
+    try:
+        return updates_for(corner.budget, cost.flops_per_step)
+    except InputError as error:
+        raise InputError(
+            f"{error.what} of the model with N = {format_count(cost.params)}",
+            where=f"{grid.file}: budgets",
+            value=error.value,
+            remedy=error.remedy,
+        ) from None
+
+
+def warmup_updates(grid: Grid, updates: int) -> int:
+    """Return the steps over which the learning rate of a run of so many rises."""
+    warmup = grid.train.warmup
+    return int(warmup) if warmup >= 1 else max(1, round(warmup * updates))
+
+
+def reference_flops(grid: Grid, reference: ReferenceBudget, objective: str) -> float:
+    """Return the training FLOPs of a reference run with the grid's crop, batch, head and layer drop."""
+    from scaling.speech import cost
+
     crops = _fixed_crops(grid, reference.where)
-    head = Head.narrow(reference.of, grid.targets["clusters"])
-    samples = _crop_samples(grid)
-    masked = masked_frames(reference.of.frames(samples), grid.train.mask_prob, grid.train.mask_length)
-    return float(reference.steps * step_flops(reference.of, samples, crops, head=head, masked=masked))
+    corner = Corner(objective=objective, unique_hours=None, model=reference.of.to_dict(), seed=0)
+    spec = RunSpec(
+        objective=objective,
+        objective_args=_objective_args(grid, corner, crops),
+        model=dict(corner.model),
+        targets=grid.targets[objective],
+        train={**_train_settings(grid, corner), "crops": crops},
+        updates=reference.steps,
+    )
+    return reference.steps * cost(spec).flops_per_step
 
 
-def _train_settings(grid: Grid) -> dict[str, Any]:
-    """Return what all runs of a grid share; batch and learning rate are those of one crop until resolved."""
+def _objective_args(grid: Grid, corner: Corner, crops: int) -> dict[str, Any]:
+    """Return the settings of the objective for a model and batch."""
+    shape = Shape.from_dict(corner.model)
+    given = dict(grid.objective_args.get(corner.objective, {}))
+    head = grid.train.large_head if params_kept(shape) >= LARGE else None
+    head = head or grid.train.head
+    if head is not None and "head" in CATALOGUE[corner.objective].settings:
+        given.setdefault("head", head)
+    return resolved_settings(corner.objective, shape, given, crops, grid.train.crop_seconds)
+
+
+def _train_settings(grid: Grid, corner: Corner) -> dict[str, Any]:
+    """Return how a model trains; batch, learning rate and warm-up are filled in when they are resolved."""
     t = grid.train
+    own = t.large if params_kept(Shape.from_dict(corner.model)) >= LARGE else {}
+    waveform = corner.model["frontend"] == "waveform"
     return {
         "crops": 1,
         "crop_samples": _crop_samples(grid),
         "peak_lr": 0.0,
-        "warmup": t.warmup,
         "schedule": t.schedule,
         "precision": t.precision,
         "weight_decay": t.weight_decay,
         "clip": t.clip,
         "dropout": t.dropout,
         "layer_drop": t.layer_drop,
-        "mask_prob": t.mask_prob,
+        "mask_prob": CATALOGUE[corner.objective].mask_prob if t.mask_prob is None else t.mask_prob,
         "mask_length": t.mask_length,
+        "join": t.join,
+        "augment": dict(t.augment),
+        "penalty": t.penalty if waveform else 0.0,
+        "feature_grad": t.feature_grad if waveform else 1.0,
+        "initial": t.initial,
         "eval_hours": t.eval_hours,
+        **own,
     }
 
 

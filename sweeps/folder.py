@@ -1,7 +1,8 @@
 """A sweep's folder: where everything lies, and what its files say.
 
 sweep.json  plan.jsonl  stop
-runs/<id>/spec.json  lease.json  checkpoint.pt  metrics.jsonl  attempts/<n>/{start,exit}.json
+runs/<id>/spec.json  lease.json  metrics.jsonl  attempts/<n>/{start,exit}.json
+          checkpoint-<n>.pt  branch-<step>.pt  weights.pt
 records/<id>.json
 submissions/
 """
@@ -92,6 +93,22 @@ class SweepFolder:
             return None
         exit_file = attempts[-1] / "exit.json"
         return attempts[-1], read_json(exit_file) if exit_file.exists() else None
+
+    def waits_for_parent(self, row: dict[str, Any]) -> bool:
+        """Return whether a planned run starts from another's state, which that one has yet to reach.
+
+        A parent that ended without leaving it, or was never submitted, is not waited for: the run then begins anew.
+        """
+        parent = row.get("parent")
+        if not parent or self.record_file(parent["id"]).exists() or not self.run(parent["id"]).exists():
+            return False
+        return not any(self.run(parent["id"]).glob(f"branch-{parent['step']}.*"))
+
+    def discard_branch(self, spec: RunSpec) -> None:
+        """Remove the state that a finished run started from, which was kept for it alone."""
+        if spec.parent:
+            for path in self.run(spec.parent["id"]).glob(f"branch-{spec.parent['step']}.*"):
+                path.unlink(missing_ok=True)
 
     def ask_to_stop(self) -> None:
         """Ask the queue and the workers to save and stop."""

@@ -54,20 +54,41 @@ class ReferenceBudget:
 class TrainSettings:
     """How the built-in trainer trains."""
 
+    recipe: str
     batch: PowerRule
     """Seconds of audio a step over hours seen."""
     crop_seconds: float
     peak_lr: LearningRate
+    peak_lr_of: Mapping[str, LearningRate] = field(default_factory=dict)
+    """By objective, before `peak_lr`."""
     warmup: float
+    """Share of the run below 1, updates from 1 on."""
     schedule: str
+    share_trunk: bool
+    """Whether the budgets of a size share their steps before the rate falls."""
     precision: str
     weight_decay: float
     clip: float
     dropout: float
     layer_drop: float
-    mask_prob: float
+    mask_prob: float | None
+    """None for each objective's own."""
     mask_length: int
+    join: bool
+    """Whether crops run on from one utterance of a speaker to the next."""
+    augment: Mapping[str, Any]
+    penalty: float
+    feature_grad: float
+    initial: str
+    large: Mapping[str, Any]
+    """Settings of sizes from `sweeps.recipes.LARGE` on."""
+    head: int | None
+    large_head: int | None
     eval_hours: float
+
+    def rate_of(self, objective: str) -> LearningRate:
+        """Return the rule of an objective's peak learning rate."""
+        return self.peak_lr_of.get(objective, self.peak_lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +101,12 @@ class Cluster:
     """CPU threads a run. This one is part of the identity: sums differ in the last digits."""
     save_every: float = 600.0
     """Seconds between checkpoints."""
+    keep_weights: bool = True
+    """Whether finished runs leave their weights, for `export`, probes and second iterations."""
+    tracker: str | None = None
+    """`tensorboard`, or package.module:function."""
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    """micro_seconds, compile, shard: how a run is run, equal to rounding."""
     slurm: Mapping[str, Any] = field(default_factory=dict)
     resources: tuple[Mapping[str, Any], ...] = ()
 
@@ -103,7 +130,12 @@ class Grid:
     min_updates: int = 500
     allow_short: bool = False
     train: TrainSettings
-    targets: Mapping[str, Any]
+    targets: Mapping[str, Mapping[str, Any]]
+    """Objective -> how its targets are made."""
+    teacher: Path | None = None
+    """Folder of the run whose layer gives HuBERT's labels."""
+    objective_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Objective -> settings that differ from its defaults."""
     tuned: Mapping[str, Any] | None = None
     """What `pilot` measured; its rules are already in `train`."""
     trainer_args: Mapping[str, Any] = field(default_factory=dict)

@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 
 from scaling.errors import InputError
 from scaling.records import BUILT_IN_TRAINER
-from scaling.shape import FRAMES_PER_SECOND, Shape
+from scaling.shape import Shape
 from scaling.speech import OBJECTIVES
-from scaling.speech.schedule import SCHEDULES
 from scaling.units import parse_count, parse_seconds
-from sweeps.grid import EXECUTORS, Cluster, Grid, ModelGrid, ReferenceBudget, TrainSettings
+from sweeps.grid import EXECUTORS, Cluster, Grid, ModelGrid, ReferenceBudget
 from sweeps.gridmodel import read_model, read_shape
-from sweeps.rules import AUTO_BATCH, PEAK_LR, parse_batch, parse_learning_rate
+from sweeps.gridtrain import read_objective_args, read_targets, read_train
 from sweeps.yamlfile import (
     Section,
     flag,
@@ -29,7 +28,6 @@ from sweeps.yamlfile import (
     read_yaml,
     seed,
     several,
-    share,
     text,
     whole,
 )
@@ -63,11 +61,14 @@ def load_grid(path: Path) -> Grid:
     budgets = top.take("budgets", several(lambda value, where: _budget(value, where, model)), ())
     data_hours = _data_hours(top.section("data"))
     steps = top.take("steps", several(whole), ())
+    objectives = top.take("objective", several(one_of(*OBJECTIVES) if built_in else text), OBJECTIVES[:1])
+    made, settings = top.section("targets"), top.section("objective_args")
+    targets, teacher = read_targets(made, objectives) if built_in else ({}, None)
     grid = Grid(
         name=top.take("name", _name, path.stem),
         file=path,
         trainer=trainer,
-        objectives=top.take("objective", several(one_of(*OBJECTIVES) if built_in else text), OBJECTIVES[:1]),
+        objectives=objectives,
         corpus=_corpus(corpus) if corpus else None,
         model=model,
         unique_hours=top.take("unique_hours", several(number), ()),
@@ -75,8 +76,10 @@ def load_grid(path: Path) -> Grid:
         max_epochs=top.take("max_epochs", number, None),
         min_updates=top.take("min_updates", whole, 500 if built_in else 1),
         allow_short=top.take("allow_short", flag, False),
-        train=_train(top, tuned),
-        targets=_targets(top.section("targets")),
+        train=read_train(top, tuned),
+        targets=targets,
+        teacher=teacher,
+        objective_args=read_objective_args(settings, objectives) if built_in else {},
         tuned=tuned,
         trainer_args=top.take("trainer_args", mapping, {}),
         cluster=_cluster(top.section("cluster")),
@@ -86,7 +89,7 @@ def load_grid(path: Path) -> Grid:
         steps=steps,
     )
     top.done()
-    for key in ("train", "targets", "tuned"):
+    for key in ("train", "targets", "tuned", "objective_args", "recipe"):
         if not built_in and key in top:
             raise InputError(
                 f"{key} sets the built-in trainer, and another trains here",
@@ -197,79 +200,6 @@ def _budget(value: Any, where: str, model: ModelGrid) -> float | ReferenceBudget
     return ReferenceBudget(steps=whole(value["steps"], where), of=Shape.from_dict(shape), where=where)
 
 
-def _either(
-    section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any] | None, default: T
-) -> T:
-    """Return a rule from the grid or from what the pilot tuned, refusing both."""
-    written = section.take(key, parse, None)
-    if tuned is None:
-        return default if written is None else written
-    if written is not None:
-        raise InputError(
-            f"{key} is given here and by tuned",
-            where=section.where(key),
-            remedy="keep one: the pilot's value under tuned, or yours under train without tuned",
-        )
-    return parse(tuned[key], f"{section.file}: tuned.{key}")
-
-
-def _train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
-    section = top.section("train") or Section({}, {}, top.file, "train.")
-    crop = section.take("crop_seconds", number, 4.0)
-    if abs(round(crop * FRAMES_PER_SECOND) - crop * FRAMES_PER_SECOND) > 1e-6:
-        raise InputError(
-            "not a whole number of frames of 20 ms",
-            where=section.where("crop_seconds"),
-            value=crop,
-            remedy=f"write {max(1, round(crop * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND:g}",
-        )
-    settings = TrainSettings(
-        batch=_either(section, "batch", parse_batch, tuned, AUTO_BATCH),
-        peak_lr=_either(section, "peak_lr", parse_learning_rate, tuned, PEAK_LR),
-        crop_seconds=crop,
-        warmup=section.take("warmup", share, 0.08),
-        schedule=section.take("schedule", one_of(*SCHEDULES), "wsd"),
-        precision=section.take("precision", one_of("fp32", "bf16"), "fp32"),
-        weight_decay=section.take("weight_decay", share, 0.01),
-        clip=section.take("clip", number, 1.0),
-        dropout=section.take("dropout", share, 0.0),
-        layer_drop=section.take("layer_drop", share, 0.0),
-        mask_prob=section.take("mask_prob", share, 0.8),
-        mask_length=section.take("mask_length", whole, 10),
-        eval_hours=section.take("eval_hours", number, 0.25),
-    )
-    section.done()
-    frames = round(crop * FRAMES_PER_SECOND)
-    if not settings.mask_prob or settings.mask_length > frames:
-        key = "mask_length" if settings.mask_prob else "mask_prob"
-        raise InputError(
-            f"nothing sensible is masked in crops of {frames} frames",
-            where=section.where(key),
-            value=getattr(settings, key),
-            remedy="HuBERT's are mask_prob: 0.8, mask_length: 10",
-        )
-    return settings
-
-
-def _targets(section: Section | None) -> dict[str, Any]:
-    if section is None:
-        return {"clusters": 100, "fit_hours": 1.0, "seed": 0}
-    targets = {
-        "clusters": section.take("clusters", _classes, 100),
-        "fit_hours": section.take("fit_hours", number, 1.0),
-        "seed": section.take("seed", seed, 0),
-    }
-    section.done()
-    return targets
-
-
-def _classes(value: Any, where: str) -> int:
-    classes = whole(value, where)
-    if not 2 <= classes <= 65_536:
-        raise InputError("not a number of classes", where=where, value=value, remedy="write 2 to 65536, such as 100")
-    return classes
-
-
 def _cluster(section: Section | None) -> Cluster:
     if section is None:
         return Cluster()
@@ -278,11 +208,28 @@ def _cluster(section: Section | None) -> Cluster:
         slots=section.take("slots", whole, 1),
         threads=section.take("threads", whole, 1),
         save_every=section.take("save_every", _seconds, 600.0),
+        keep_weights=section.take("keep_weights", flag, True),
+        tracker=section.take("tracker", _tracker, None),
+        execution=_execution(section),
         slurm=_slurm(section.section("slurm")),
         resources=section.take("resources", _resources, ()),
     )
     section.done()
     return cluster
+
+
+def _execution(section: Section) -> dict[str, Any]:
+    """Return how runs are run, what is not given left out."""
+    settings = {
+        "micro_seconds": section.take("micro_seconds", number, None),
+        "compile": section.take("compile", flag, False) or None,
+        "shard": section.take("shard", flag, False) or None,
+    }
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _tracker(value: Any, where: str) -> str:
+    return value if value == "tensorboard" else _trainer(value, where)
 
 
 def _seconds(value: Any, where: str) -> float:

@@ -106,11 +106,21 @@ class Queue:
         )
 
     def _waiting(self) -> list[str]:
-        """Return the pending runs that nobody works on; a live lease is another worker's, which is waited for."""
+        """Return the pending runs that nobody works on; a live lease is another worker's, which is waited for.
+
+        A run that starts from another's state waits for it, unless that one failed.
+        """
+        later = {
+            row["id"]
+            for row in self.folder.plan()
+            if row.get("parent") and row["parent"]["id"] not in self.failed and self.folder.waits_for_parent(row)
+        }
         return [
             run_id
             for run_id in self._pending()
-            if run_id not in self.running and not is_live(self.folder.run(run_id) / "lease.json")
+            if run_id not in self.running
+            and run_id not in later
+            and not is_live(self.folder.run(run_id) / "lease.json")
         ]
 
     def _start(self, run_id: str, slot: int) -> Any:

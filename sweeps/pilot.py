@@ -221,7 +221,13 @@ def _first_range(grid: Grid, model: ModelGrid) -> list[tuple[float, float]]:
 
 
 def _trial(grid: Grid, model: ModelGrid, rate: float, batch: float) -> Trial:
-    rules = replace(grid.train, peak_lr=LearningRate(value=rate), batch=PowerRule(value=batch))
+    rules = replace(
+        grid.train,
+        peak_lr=LearningRate(value=rate, width=grid.train.rate_of(grid.objectives[0]).width),
+        peak_lr_of={},
+        batch=PowerRule(value=batch),
+        share_trunk=False,
+    )
     point = make_plan(replace(grid, model=model, train=rules)).points[0]
     return Trial(point=point, rate=rate, batch=point.spec.train["crops"] * grid.train.crop_seconds)
 

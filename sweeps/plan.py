@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,17 +9,20 @@ from typing import Any
 from scaling.cost import Cost
 from scaling.errors import InputError
 from scaling.records import RunSpec
-from scaling.shape import FRAMES_PER_SECOND
+from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE
 from scaling.units import format_count, format_flops, format_hours
-from sweeps.expand import Corner, corners, resolve
+from sweeps.expand import Resolved, corners, resolve
 from sweeps.grid import Grid
 from sweeps.trainers import Trainer, load_trainer
+from sweeps.trunk import share_trunks
 
 PROVISIONAL = "provisional"
 """Stands for the corpus's hash where there is no corpus yet; such a plan cannot be submitted."""
 SMALL_LAYERS = 0.5
 """Share of N in the layers under which a plan warns: the front end then decides what N means."""
 FLOPS_OFF = 0.01
+UNUSED = 0.02
+"""Share of the audio in utterances shorter than a crop over which a plan warns."""
 MIN_SIZES = 4
 
 
@@ -40,6 +42,12 @@ class Point:
     def flops(self) -> float | None:
         """C."""
         return self.cost.flops_per_step * self.spec.updates if self.cost else None
+
+    @property
+    def flops_new(self) -> float | None:
+        """The part of C that this run spends itself, beyond the steps that its parent takes."""
+        inherited = self.spec.parent.get("step", 0)
+        return self.cost.flops_per_step * (self.spec.updates - inherited) if self.cost else None
 
     @property
     def frames(self) -> float | None:
@@ -73,6 +81,8 @@ class Point:
             "model": dict(self.spec.model),
             "budget": self.spec.budget,
             "flops": self.flops,
+            "flops_new": self.flops_new,
+            "parent": dict(self.spec.parent) or None,
             "updates": self.spec.updates,
             "batch_frames": self.cost.frames_per_step if self.cost else None,
             "frames": self.frames,
@@ -120,7 +130,7 @@ class Plan:
             "runs": len(self.runs),
             "dropped": sum(point.status == "dropped" for point in self.points),
             "refused": len(self.refused),
-            "flops": sum(point.flops or 0.0 for point in self.runs),
+            "flops": sum(point.flops_new or 0.0 for point in self.runs),
             "device_hours": sum(s or 0.0 for s in seconds) / 3600 if known else None,
         }
 
@@ -148,7 +158,15 @@ def make_plan(grid: Grid) -> Plan:
     where = {"trainer": str(grid.file.resolve().parent)}
     if grid.corpus:
         where["corpus"] = str(grid.corpus.resolve())
-    points = [_point(grid, corner, trainer, corpus_hash, where) for corner in corners(grid, unique_hours)]
+    teacher = _teacher(grid, warnings)
+    if teacher:
+        where["teacher"] = str(grid.teacher.resolve()) if grid.teacher else ""
+    resolved = [resolve(grid, corner, trainer, corpus_hash, where) for corner in corners(grid, unique_hours)]
+    if teacher:
+        resolved = [_with_teacher(one, teacher) for one in resolved]
+    if grid.built_in and grid.train.share_trunk:
+        resolved = share_trunks(grid, resolved)
+    points = [_point(grid, one) for one in resolved]
     _refuse_repeats(grid, points)
     censored = _censored(points)
     warnings += _warnings(grid, points, censored)
@@ -158,7 +176,7 @@ def make_plan(grid: Grid) -> Plan:
         points=points,
         warnings=warnings,
         censored=censored,
-        provisional=corpus_hash == PROVISIONAL,
+        provisional=PROVISIONAL in (corpus_hash, teacher),
     )
 
 
@@ -175,7 +193,8 @@ def _corpus(grid: Grid, warnings: list[dict[str, str]]) -> tuple[str, tuple[floa
     corpus = Corpus(grid.corpus)
     for hours in grid.unique_hours:
         corpus.subset(hours, where=f"{grid.file}: unique_hours")
-    if grid.built_in:
+    if grid.built_in and not grid.train.join:
+        _warn_unused(grid, corpus, warnings)
         for held_out in (False, True):
             longest = corpus.longest_crop(held_out=held_out)
             if longest < grid.train.crop_seconds:
@@ -184,26 +203,42 @@ def _corpus(grid: Grid, warnings: list[dict[str, str]]) -> tuple[str, tuple[floa
                     f"(the longest gives {longest:.2f} s)",
                     where=f"{grid.file}: train.crop_seconds",
                     value=grid.train.crop_seconds,
-                    remedy="use a shorter crop, or a corpus of longer utterances",
+                    remedy="use a shorter crop, train.join: true, or a corpus of longer utterances",
                 )
     return corpus.hash, grid.unique_hours or (_rounded(corpus.hours),)
+
+
+def _warn_unused(grid: Grid, corpus: Any, warnings: list[dict[str, str]]) -> None:
+    """Warn when much of the training audio lies in utterances that are shorter than a crop."""
+    import numpy as np
+
+    chosen = ~corpus.table["held_out"]
+    samples = corpus.table["samples"][chosen]
+    short = samples < grid.train.crop_seconds * SAMPLE_RATE
+    share = float(samples[short].sum()) / float(np.maximum(1, samples.sum()))
+    if share > UNUSED:
+        warnings.append(
+            {
+                "code": "unused-audio",
+                "message": f"{share:.0%} of the training audio lies in utterances shorter than a crop of "
+                f"{grid.train.crop_seconds:g} s and is never seen: use train.join: true, or a shorter crop",
+            }
+        )
 
 
 def _rounded(hours: float) -> float:
     return float(f"{hours:.4g}")
 
 
-def _point(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, where: dict[str, str]) -> Point:
+def _point(grid: Grid, resolved: Resolved) -> Point:
     """Return a point with its verdict: run, dropped or refused."""
-    resolved = resolve(grid, corner, trainer, corpus_hash, where)
     spec = resolved.spec
     flags = [] if grid.is_tuned or not grid.built_in else ["untuned"]
     point = Point(spec=spec, cost=resolved.cost)
     status, reason = "run", ""
-    warmup = spec.train.get("warmup", 0.0)
-    after = math.floor(spec.updates * (1 - warmup))
+    after = spec.updates - spec.train.get("warmup_updates", 0)
     if after < grid.min_updates:
-        short = f"{after} updates after warm-up, fewer than min_updates {grid.min_updates}"
+        short = f"{max(0, after)} updates after warm-up, fewer than min_updates {grid.min_updates}"
         if grid.allow_short:
             flags.append("short")
         else:
@@ -212,6 +247,29 @@ def _point(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, where
         status = "dropped"
         reason = f"{point.epochs:.3g} epochs, more than max_epochs {grid.max_epochs:g}"
     return replace(point, spec=replace(spec, flags=tuple(flags)), status=status, reason=reason)
+
+
+def _teacher(grid: Grid, warnings: list[dict[str, str]]) -> str:
+    """Return the hash of the weights of the run whose layer gives the labels, empty where there is no such run."""
+    if grid.teacher is None:
+        return ""
+    if not grid.teacher.exists():
+        message = f"no teacher at {grid.teacher} yet: ids are provisional, and submit will refuse"
+        warnings.append({"code": "no-teacher", "message": message})
+        return PROVISIONAL
+    from scaling.speech.targets.teacher import check_layer
+    from scaling.speech.weights import Weights, weights_hash
+
+    check_layer(Weights.load(grid.teacher), grid.targets["hubert"]["layer"], f"{grid.file}: targets.layer")
+    return weights_hash(grid.teacher)
+
+
+def _with_teacher(resolved: Resolved, teacher: str) -> Resolved:
+    """Return a run whose labels come of a teacher, named by its weights."""
+    spec = resolved.spec
+    if spec.targets.get("kind") != "layer-kmeans":
+        return resolved
+    return replace(resolved, spec=replace(spec, targets={**spec.targets, "teacher": teacher}))
 
 
 def _refuse_repeats(grid: Grid, points: list[Point]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from scaling.errors import InputError
@@ -29,10 +31,26 @@ class LearningRate(PowerRule):
 
     batch: float | None = None
     """Seconds of audio a step at which the rule holds; the rate does not follow the batch when not given."""
+    table: tuple[tuple[float, float], ...] = ()
+    """(N, rate), by rising N, instead of a power law: a power law between two rows, the ends' rates beyond them."""
+    width: float | None = None
+    """Width at which the rate holds for all matrices; at others those that read the width follow 1 / width (muP)."""
 
     def at_size(self, params: float, batch: float) -> float:
         """Return the rate of a size at a batch, by the square-root rule of Adam (arXiv 2205.10287)."""
-        return self(params) * (1.0 if self.batch is None else (batch / self.batch) ** 0.5)
+        rate = _interpolated(self.table, params) if self.table else self(params)
+        return rate * (1.0 if self.batch is None else (batch / self.batch) ** 0.5)
+
+
+def _interpolated(table: tuple[tuple[float, float], ...], params: float) -> float:
+    """Return the rate of a size between the rows of a table, straight in the logarithms."""
+    if params <= table[0][0]:
+        return table[0][1]
+    for (n0, r0), (n1, r1) in pairwise(table):
+        if params <= n1:
+            share = math.log(params / n0) / math.log(n1 / n0)
+            return r1 if params == n1 else r0 * (r1 / r0) ** share
+    return table[-1][1]
 
 
 PEAK_LR = LearningRate(value=5e-4, at=20e6, exponent=-0.33, batch=155.6)
@@ -48,8 +66,20 @@ def parse_rule(value: Any, where: str) -> PowerRule:
 
 
 def parse_learning_rate(value: Any, where: str) -> LearningRate:
-    """Return a rule from a number or {at, value, exponent, batch}."""
-    return LearningRate(**_rule_keys(value, where, ("at", "value", "exponent", "batch")))
+    """Return a rule from a number, {at, value, exponent, batch}, {table: {N: rate}} or {width, value} (muP)."""
+    if isinstance(value, dict) and "table" in value:
+        if not isinstance(value["table"], dict) or not value["table"] or set(value) - {"table", "batch"}:
+            raise InputError(
+                "a table gives a rate to each of some sizes",
+                where=where,
+                value=value,
+                remedy="write {table: {20M: 5e-4, 95M: 3e-4}}",
+            )
+        rows = [(parse_count(n, where=where), parse_count(rate, where=where)) for n, rate in value["table"].items()]
+        batch = parse_count(value["batch"], where=where) if "batch" in value else None
+        return LearningRate(value=rows[0][1], table=tuple(sorted(rows)), batch=batch)
+    rule: dict[str, Any] = _rule_keys(value, where, ("at", "value", "exponent", "batch", "width"))
+    return LearningRate(**rule)
 
 
 def _rule_keys(value: Any, where: str, keys: tuple[str, ...]) -> dict[str, float]:

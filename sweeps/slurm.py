@@ -45,21 +45,26 @@ def submit_arrays(plan: Plan, folder: SweepFolder, ids: list[str]) -> None:
     adopt(folder)
     alive = set(jobs_of(folder).values()) & set(queued_jobs())
     waiting = {run_id for run_id, job in jobs_of(folder).items() if job in alive}
-    shapes: dict[tuple[tuple[str, Any], ...], list[str]] = defaultdict(list)
+    shapes: dict[tuple[bool, tuple[tuple[str, Any], ...]], list[str]] = defaultdict(list)
     wanted = set(ids) - waiting
     for point in plan.runs:
         if point.spec.id in wanted:
-            shapes[tuple(sorted(resources_of(plan, point).items()))].append(point.spec.id)
+            # runs that start from another's state are sent after those
+            shapes[bool(point.spec.parent), tuple(sorted(resources_of(plan, point).items()))].append(point.spec.id)
     arrays = [
-        (shape, of_shape[first : first + MAX_ARRAY])
-        for shape, of_shape in shapes.items()
+        (shape, of_shape[first : first + MAX_ARRAY], later)
+        for (later, shape), of_shape in sorted(shapes.items(), key=lambda item: item[0][0])
         for first in range(0, len(of_shape), MAX_ARRAY)
     ]
-    for shape, run_ids in arrays:
+    parents = {point.spec.id: point.spec.parent["id"] for point in plan.runs if point.spec.parent}
+    for shape, run_ids, later in arrays:
         intent = folder.submissions / uuid.uuid4().hex
         write_json(intent / "intent.json", {"runs": run_ids, "resources": dict(shape)})
         executor = submitit.AutoExecutor(folder=intent / "%j", cluster="slurm", slurm_max_num_timeout=MANY)
-        executor.update_parameters(name=intent.name, **parameters(plan.grid.cluster.slurm, dict(shape)))
+        settings = parameters(plan.grid.cluster.slurm, dict(shape))
+        if later and (jobs_before := sorted({j for r, j in jobs_of(folder).items() if r in map(parents.get, run_ids)})):
+            settings["slurm_dependency"] = "afterany:" + ":".join(jobs_before)
+        executor.update_parameters(name=intent.name, **settings)
         path = str(folder.path.resolve())
         try:
             jobs = executor.map_array(SlurmRun(), [path] * len(run_ids), run_ids)
@@ -90,21 +95,25 @@ def parameters(settings: Mapping[str, Any], resources: Mapping[str, Any]) -> dic
     """Return submitit's parameters for SLURM."""
     named = {f"slurm_{key}": value for key, value in settings.items() if key != "timeout"}
     cpus = int(resources.get("cpus", 1))
+    gpus, nodes = int(resources.get("gpus") or 0), int(resources.get("nodes", 1))
+    tasks = max(1, gpus)  # one process a GPU
+    together = tasks * nodes > 1
     chosen: dict[str, Any] = {
         "timeout_min": int(settings.get("timeout", DEFAULT_TIMEOUT) // 60) or 1,
-        "nodes": int(resources.get("nodes", 1)),
-        "tasks_per_node": 1,
+        "nodes": nodes,
+        "tasks_per_node": tasks,
         "cpus_per_task": cpus,
         "mem_gb": float(resources.get("memory_gb", MEMORY_GB)),
         "stderr_to_stdout": True,
         "slurm_array_parallelism": DEFAULT_PARALLELISM,
         # SLURM 22.05 and later: srun does not take over sbatch's cpus-per-task
-        "slurm_srun_args": [f"--cpus-per-task={cpus}"],
+        # one of several processes that train together cannot go on when another died
+        "slurm_srun_args": [f"--cpus-per-task={cpus}", *(["--kill-on-bad-exit=1"] if together else [])],
         "slurm_additional_parameters": {"requeue": True},
         **named,
     }
-    if resources.get("gpus"):
-        chosen["gpus_per_node"] = int(resources["gpus"])
+    if gpus:
+        chosen["gpus_per_node"] = gpus
     return chosen
 
 

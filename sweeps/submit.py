@@ -83,6 +83,14 @@ def _run_here(folder: SweepFolder, ids: list[str]) -> None:
 def check(plan: Plan) -> None:
     """Refuse a plan that must not run."""
     file = plan.grid.file
+    teacher = plan.grid.teacher
+    if teacher is not None and not teacher.exists():
+        raise InputError(
+            "no teacher there yet",
+            where=f"{file}: targets.teacher",
+            value=str(teacher),
+            remedy="train it first, and name its folder: results/SWEEP/runs/ID",
+        )
     if plan.provisional:
         raise InputError(
             "no corpus there yet",
@@ -164,6 +172,8 @@ def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
             "slots": grid.cluster.slots,
             "threads": grid.cluster.threads,
             "save_every": grid.cluster.save_every,
+            "keep_weights": grid.cluster.keep_weights,
+            "tracker": grid.cluster.tracker,
             "censored": plan.censored,
             "warnings": plan.warnings,
             "tuned": grid.tuned,

@@ -8,7 +8,12 @@ from pathlib import Path
 from scaling.errors import InputError
 from scaling.files import write_bytes
 
-TEMPLATES = {"quickstart": ("quickstart.yaml",), "own-trainer": ("own_trainer.yaml", "own_trainer.py")}
+TEMPLATES = {
+    "quickstart": ("quickstart.yaml",),
+    "own-trainer": ("own_trainer.yaml", "own_trainer.py"),
+    "study": ("study.yaml", "study_teacher.yaml"),
+    "study-small": ("study_small.yaml",),
+}
 """Name -> its files under examples/ (a link to it lies in this package), the first of them the grid."""
 
 

@@ -19,7 +19,7 @@ from scaling.progress import progress
 from scaling.records import RunSpec, content_hash
 from sweeps.plan import Plan
 
-_IRRELEVANT = ("peak_lr", "warmup", "schedule", "weight_decay", "clip", "eval_hours")
+_IRRELEVANT = ("peak_lr", "warmup_updates", "horizon", "schedule", "weight_decay", "clip", "eval_hours", "width_base")
 
 
 def with_times(plan: Plan) -> Plan:
@@ -46,12 +46,13 @@ def step_key(spec: RunSpec) -> str:
     train = {key: value for key, value in spec.train.items() if key not in _IRRELEVANT}
     return content_hash(
         {
-            "trainer": [spec.trainer, spec.objective],
+            "trainer": [spec.trainer, spec.objective, spec.objective_args],
             "model": spec.model,
             "targets": spec.targets,
             "train": train,
             "args": spec.trainer_args,
             "threads": spec.threads,
+            "execution": spec.execution,
             "machine": [
                 platform.node(),
                 platform.machine(),

@@ -24,6 +24,8 @@ from scaling.records import RunRecord
 from scaling.run import RunFolder
 from sweeps.folder import SweepFolder
 from sweeps.lease import acquire
+from sweeps.place import Place, task_place
+from sweeps.tracking import trackers
 from sweeps.trainers import load_trainer
 
 
@@ -64,25 +66,33 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
         Exception: Whatever the trainer raised, after it was written to the attempt's exit.json.
     """
     folder = SweepFolder(sweep)
+    stop = stop or Stop()
+    place = task_place()
+    if place.rank:
+        return follow(folder, run_id, place, stop)
     if folder.record_file(run_id).exists():
+        place.tell(folder.run(run_id), go=False)
         return "done-before"
     lease = acquire(folder.run(run_id) / "lease.json")
     if lease is None:
         return "held-elsewhere"
     if folder.record_file(run_id).exists():  # written by the holder before
         lease.release()
+        place.tell(folder.run(run_id), go=False)
         return "done-before"
     attempt = _new_attempt(folder.run(run_id))
-    stop = stop or Stop()
     try:
-        spec = folder.spec(run_id)
+        spec, settings = folder.spec(run_id), folder.sweep()
         run = RunFolder(
             folder.run(run_id),
-            save_every=folder.sweep()["save_every"],
+            save_every=settings["save_every"],
             stop=lambda: stop.asked or lease.lost or folder.stop_asked(),
             owned=lambda: not lease.lost,
+            keep_weights=settings.get("keep_weights", True),
+            trackers=trackers(settings.get("tracker"), folder.run(run_id), spec),
         )
         trainer = load_trainer(spec.trainer, spec.where.get("trainer"))
+        place.tell(folder.run(run_id), go=True)
         record = trainer.train(spec, run)
         if record is None:
             _check_stopped(run)
@@ -91,6 +101,7 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
             record = _checked(record, spec.id)
             write_json(folder.record_file(run_id), record.to_dict(), once=True)
             run.discard_checkpoint()
+            folder.discard_branch(spec)
             outcome = record.status
         _exit(attempt, outcome)
         return outcome
@@ -102,6 +113,21 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
         raise
     finally:
         lease.release()
+
+
+def follow(folder: SweepFolder, run_id: str, place: Place, stop: Stop) -> str:
+    """Train beside the process that leads a run, once that says so, and return an outcome."""
+    if not place.told(folder.run(run_id), lambda: stop.asked or folder.stop_asked()):
+        return "done-before" if folder.record_file(run_id).exists() else "held-elsewhere"
+    spec = folder.spec(run_id)
+    run = RunFolder(
+        folder.run(run_id),
+        save_every=folder.sweep()["save_every"],
+        stop=lambda: stop.asked or folder.stop_asked(),
+        leader=False,
+    )
+    record = load_trainer(spec.trainer, spec.where.get("trainer")).train(spec, run)
+    return "stopped" if record is None else record.status
 
 
 def run_job(sweep: str, run_id: str, devices: str | None = None) -> str:

@@ -6,15 +6,18 @@ It is a trainer like any other: `train(spec, run)`, with `cost`, `prepare` and `
 
 from __future__ import annotations
 
+from typing import Any
+
 from scaling.cost import Cost, Head, masked_frames, params_by_part, step_flops
 from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
 from scaling.shape import Shape
+from scaling.speech.catalogue import CATALOGUE
 
 # no module of this package may be named train, cost, prepare or measure: importing it would hide the function
-OBJECTIVES = ("hubert",)
+OBJECTIVES = tuple(CATALOGUE)
 
-__all__ = ["OBJECTIVES", "cost", "head_of", "masked_of", "measure", "prepare", "train"]
+__all__ = ["OBJECTIVES", "cost", "head_of", "masked_of", "measure", "prepare", "settings_of", "train"]
 
 
 def train(spec: RunSpec, run: RunFolder) -> RunRecord | None:
@@ -30,18 +33,23 @@ def cost(spec: RunSpec) -> Cost:
     Example:
         >>> shape = Shape(frontend="logmel", layers=2, width=48, ffn=96, heads=1).to_dict()
         >>> train = {"crops": 8, "crop_samples": 32_000, "mask_prob": 0.8, "mask_length": 10}
-        >>> spec = RunSpec(model=shape, targets={"clusters": 100}, train=train, updates=1)
+        >>> what = {"objective": "hubert", "objective_args": {"head": 48}, "targets": {"clusters": 100}}
+        >>> spec = RunSpec(model=shape, train=train, updates=1, **what)
         >>> cost(spec).frames_per_step
         800
     """
     shape = Shape.from_dict(spec.model)
-    head = head_of(spec)
-    parts = params_by_part(shape, head)
+    parts = params_by_part(shape, head_of(spec))
     crops, samples = spec.train["crops"], spec.train["crop_samples"]
     return Cost(
         params=sum(parts.values()) - parts["head"],
         flops_per_step=step_flops(
-            shape, samples, crops, head=head, masked=masked_of(spec), layer_drop=spec.train.get("layer_drop", 0.0)
+            shape,
+            samples,
+            crops,
+            head=head_of(spec),
+            masked=masked_of(spec),
+            layer_drop=spec.train.get("layer_drop", 0.0),
         ),
         frames_per_step=crops * shape.frames(samples),
         params_by_part=parts,
@@ -49,14 +57,33 @@ def cost(spec: RunSpec) -> Cost:
 
 
 def head_of(spec: RunSpec) -> Head:
-    """Return the prediction head of a run: no wider than the encoder, at most 256."""
-    return Head.narrow(Shape.from_dict(spec.model), spec.targets["clusters"])
+    """Return what the objective of a run adds to its encoder."""
+    return CATALOGUE[spec.objective].head(Shape.from_dict(spec.model), spec.objective_args, spec.targets)
 
 
 def masked_of(spec: RunSpec) -> int:
     """Return how many frames of a crop are masked."""
     frames = Shape.from_dict(spec.model).frames(spec.train["crop_samples"])
     return masked_frames(frames, spec.train["mask_prob"], spec.train["mask_length"])
+
+
+_DEFAULTS: dict[str, Any] = {
+    "betas": [0.9, 0.98],
+    "epsilon": 1e-6,
+    "penalty": 0.0,
+    "feature_grad": 1.0,
+    "initial": "default",
+    "join": False,
+    "augment": {},
+    "width_base": None,
+}
+
+
+def settings_of(spec: RunSpec) -> dict[str, Any]:
+    """Return how a run trains, with the settings that its spec is silent on."""
+    settings = {**_DEFAULTS, **spec.train}
+    settings.setdefault("warmup_updates", max(1, round(settings.get("warmup", 0.0) * spec.updates)))
+    return settings
 
 
 def prepare(spec: RunSpec) -> None:

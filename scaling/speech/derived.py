@@ -103,3 +103,11 @@ def _one_torch_thread() -> Iterator[None]:
 def frames_in(hours: float) -> float:
     """Return encoder frames in so many hours."""
     return hours * 3600 * FRAMES_PER_SECOND
+
+
+def first_hours(corpus: Corpus, hours: float) -> np.ndarray:
+    """Return the first utterances of the training audio by rank that hold so many hours: a corpus's fixed set."""
+    frames = Frames(corpus)
+    ranked = corpus.subset()
+    ranked = ranked[frames.counts[ranked] > 0]
+    return ranked[: int(np.searchsorted(np.cumsum(frames.counts[ranked]), frames_in(hours))) + 1]

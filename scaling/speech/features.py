@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scaling.files import read_json
 from scaling.progress import progress
 from scaling.shape import LOGMEL_BINS, LOGMEL_FEATURES, LOGMEL_STACK
 from scaling.speech.audiolib import kaldi
@@ -36,6 +37,13 @@ def make_features(corpus: Corpus) -> np.ndarray:
     frames = Frames(corpus)
     folder = derive(corpus, NAME, lambda path: _write(corpus, frames, path))
     return np.memmap(folder / ARRAY, dtype=np.float16, mode="r", shape=(frames.total, LOGMEL_FEATURES))
+
+
+def normalisation(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each bin, float32 [80], that the log-Mel frames of a corpus are normalised by."""
+    make_features(corpus)
+    info = read_json(corpus.path / "derived" / NAME / "info.json")
+    return np.array(info["mean"], dtype=np.float32), np.array(info["deviation"], dtype=np.float32)
 
 
 def _write(corpus: Corpus, frames: Frames, folder: Path) -> dict[str, Any]:

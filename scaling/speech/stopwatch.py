@@ -10,10 +10,14 @@ import torch
 
 from scaling.records import RunSpec
 from scaling.shape import LOGMEL_FEATURES, Shape
-from scaling.speech import head_of, masked_of
-from scaling.speech.data import Batch
+from scaling.speech import masked_of, settings_of
+from scaling.speech.catalogue import TERA_VALUES
 from scaling.speech.masking import span_mask
-from scaling.speech.training import Model, Stepper, make_optimiser
+from scaling.speech.model import Model, make_optimiser
+from scaling.speech.noise import GUMBEL, key
+from scaling.speech.parallel import Team, split
+from scaling.speech.stepper import MicroBatch, Stepper, check_precision
+from scaling.speech.training import micro_crops
 
 WARM_UP = 3
 STEPS = 10
@@ -24,23 +28,37 @@ SECONDS = 2.0
 def seconds_per_step(spec: RunSpec) -> float:
     """Return the median time of a training step with the run's threads, batch and precision."""
     torch.set_num_threads(spec.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = Shape.from_dict(spec.model)
-    crops, samples = spec.train["crops"], spec.train["crop_samples"]
-    frames = shape.frames(samples)
-    model = Model(spec).to(device)
-    stepper = Stepper(model, make_optimiser(model, spec), spec, device)
+    team = Team(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    check_precision(spec.train["precision"], team.device)
+    model = Model(spec).to(team.device)
+    stepper = Stepper(model, model, make_optimiser(model, settings_of(spec)), spec, team)
     rng = np.random.default_rng(0)
-    size = (crops, samples) if shape.frontend == "waveform" else (crops, frames, LOGMEL_FEATURES)
-    labels = torch.from_numpy(rng.integers(0, head_of(spec).classes, (crops, frames)))
+    parts = split(spec.train["crops"], int(spec.objective_args.get("group", 1)), team, micro_crops(spec))
     times: list[float] = []
     until = time.perf_counter() + SECONDS
     while len(times) < WARM_UP + STEPS and (len(times) < WARM_UP + 3 or time.perf_counter() < until):
+        passes = [random_batch(spec, rng, count) for _, count in parts]
         begun = time.perf_counter()
-        mask = span_mask(rng, crops, frames, masked_of(spec), spec.train["mask_length"])
-        inputs = torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
-        stepper.step(Batch(inputs, torch.from_numpy(mask), np.zeros(crops), np.zeros(crops)), labels, 0)
-        if device.type == "cuda":
+        stepper.step(passes, 0)
+        if team.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begun)
     return statistics.median(times[WARM_UP:])
+
+
+def random_batch(spec: RunSpec, rng: np.random.Generator, crops: int) -> MicroBatch:
+    """Return a micro-batch of random input and targets."""
+    shape, samples, masked = Shape.from_dict(spec.model), spec.train["crop_samples"], masked_of(spec)
+    frames = shape.frames(samples)
+    size = (crops, samples) if shape.frontend == "waveform" else (crops, frames, LOGMEL_FEATURES)
+    classes = int(spec.targets.get("clusters") or spec.targets.get("codes") or 2)
+    negatives = int(spec.objective_args.get("negatives", 1))
+    given = {
+        "labels": torch.from_numpy(rng.integers(0, classes, (crops, masked))),
+        "values": torch.from_numpy(rng.standard_normal((crops, masked, TERA_VALUES), dtype=np.float32)),
+        "negatives": torch.from_numpy(rng.integers(0, masked, (crops, masked, negatives))),
+        "keys": torch.tensor([key(0, GUMBEL, i) for i in range(crops)]),
+    }
+    mask = span_mask(rng, crops, frames, masked, spec.train["mask_length"])
+    inputs = rng.standard_normal(size, dtype=np.float32)
+    return MicroBatch(inputs=torch.from_numpy(inputs), mask=torch.from_numpy(mask), given=given, first=0)

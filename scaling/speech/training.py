@@ -1,274 +1,320 @@
 """The training loop: spends a run's FLOPs, evaluates, resumes exactly, and ends as a record.
 
-What a step sees is a function of the seed and the step (`data`), so a checkpoint needs the weights, the optimiser
-and torch's generator to go on bit for bit on the CPU.
+What a step sees, and every random number in it, is a function of the seed and the crop (`data`, `noise`), so a
+checkpoint needs weights and optimiser alone to go on bit for bit on the CPU, and any number of processes trains alike.
 """
 
 from __future__ import annotations
 
-import math
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
 import torch
 
 from scaling import __version__
-from scaling.records import RunRecord, RunSpec, content_hash
+from scaling.cost import Cost
+from scaling.errors import InputError
+from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
-from scaling.shape import Shape
+from scaling.shape import SAMPLE_RATE, Shape
 from scaling.speech import cost as run_cost
-from scaling.speech import head_of, masked_of
+from scaling.speech import masked_of, settings_of
 from scaling.speech.corpus.store import Corpus
-from scaling.speech.data import EVAL_SEED, Batch, Crops
+from scaling.speech.data import Crops
 from scaling.speech.derived import Frames
-from scaling.speech.encoder import Encoder
-from scaling.speech.features import make_features
-from scaling.speech.objectives.hubert import HubertHead
-from scaling.speech.schedule import learning_rate
+from scaling.speech.evaluation import eval_id, evaluate
+from scaling.speech.features import make_features, normalisation
+from scaling.speech.loader import Prefetch
+from scaling.speech.model import Model, make_optimiser
+from scaling.speech.parallel import Team, join_team, load_whole_state, split, whole_state, wrap
+from scaling.speech.stepper import MicroBatch, Stepper, check_precision
 from scaling.speech.targets import Targets, make_targets
+from scaling.speech.weights import Weights
 
-BETAS, EPSILON = (0.9, 0.98), 1e-6
 CURVE_POINTS = 64
 """Points of the training curve; the loss is averaged between them."""
-EVAL_CROPS_FRAMES = 6_400
-"""Frames a batch of evaluation."""
-
-
-class Model(torch.nn.Module):
-    """Encoder and head of one run."""
-
-    def __init__(self, spec: RunSpec) -> None:
-        """Build both with weights that depend on the run's seed alone."""
-        super().__init__()
-        torch.manual_seed(spec.seed)
-        shape = Shape.from_dict(spec.model)
-        self.encoder = Encoder(shape, dropout=spec.train["dropout"], layer_drop=spec.train["layer_drop"])
-        self.head = HubertHead(shape, head_of(spec))
-
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of every masked frame."""
-        encoded = self.encoder(inputs, mask=mask, mask_vector=self.head.mask_vector)
-        return self.head.losses(encoded, mask, labels)
+MAX_SKIPPED = 10
+"""Steps in a row without a finite loss and gradient that end a run as diverged."""
+AHEAD = 2
+"""Steps that are read ahead."""
 
 
 def prepare(spec: RunSpec) -> None:
-    """Make the features and labels that a run needs, where they are missing."""
-    corpus = Corpus(spec.where["corpus"])
+    """Make the features and targets that a run needs, where they are missing."""
+    corpus = open_corpus(spec)
     if Shape.from_dict(spec.model).frontend == "logmel":
         make_features(corpus)
-    make_targets(corpus, spec.targets)
+    make_targets(corpus, spec.targets, spec.where.get("teacher"))
 
 
 def train(spec: RunSpec, run: RunFolder) -> RunRecord | None:
-    """Train one encoder from its last checkpoint on and return its record; None when told to stop."""
-    corpus = Corpus(spec.where["corpus"])
-    targets = make_targets(corpus, spec.targets)
-    crops = open_crops(spec, corpus)
-    torch.set_num_threads(spec.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Model(spec).to(device)
-    optimiser = make_optimiser(model, spec)
-    cost = run_cost(spec)
+    """Train one encoder from its last checkpoint on and return its record; None when told to stop.
 
-    step, seconds, started = 0, 0.0, datetime.now(timezone.utc).isoformat(timespec="seconds")
-    curve: list[list[float]] = []
-    since: list[float] = [0.0, 0]  # sum and number of losses since the curve's last point
-    if (state := run.load()) is not None:
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["rng"])
-        step, seconds, started = state["step"], state["seconds"], state["started"]
-        curve, since = state["curve"], state["since"]
+    Raises:
+        InputError: When the corpus changed, the device lacks the precision, the processes cannot share the batch, or
+            the checkpoint is of another run.
+    """
+    with join_team() as team:
+        corpus = open_corpus(spec)
+        torch.set_num_threads(spec.threads)
+        check_precision(spec.train["precision"], team.device)
+        if team.leads:
+            prepare(spec)
+        team.wait()
+        return Training(spec, run, team, corpus).to_record()
 
-    begun = time.monotonic() - seconds
 
-    def save() -> None:
-        run.save(
-            {
-                "model": model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "rng": torch.get_rng_state(),
-                "step": step,
-                "seconds": time.monotonic() - begun,
-                "started": started,
-                "curve": curve,
-                "since": since,
-            }
+@dataclass
+class Progress:
+    """How far a run is: what its checkpoint holds beside weights and optimiser."""
+
+    step: int = 0
+    inherited: int = 0
+    """Steps that its parent took."""
+    seconds: float = 0.0
+    started: str = ""
+    curve: list[list[float]] = field(default_factory=list)
+    """[FLOPs, mean loss since the last point]."""
+    total: float = 0.0
+    """Sum of the losses since the curve's last point, and their number."""
+    count: int = 0
+    skipped: int = 0
+    """Steps that were not finite, and those of them since the last that was."""
+    in_a_row: int = 0
+    execution: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Training:
+    """One run on this process."""
+
+    def __init__(self, spec: RunSpec, run: RunFolder, team: Team, corpus: Corpus) -> None:
+        """Build the model and load the last checkpoint, or the parent's state."""
+        self.spec, self.run, self.team, self.corpus = spec, run, team, corpus
+        self.cost: Cost = run_cost(spec)
+        self.targets: Targets | None = make_targets(corpus, spec.targets, spec.where.get("teacher"))
+        self.crops = open_crops(spec, corpus)
+        group = int(spec.objective_args.get("group", 1))
+        self.passes = split(spec.train["crops"], group, team, micro_crops(spec))
+        self.model = Model(spec).to(team.device)
+        if spec.execution.get("compile"):
+            for layer in self.model.encoder.encoder.transformer.layers:
+                layer.compile()
+        shard = bool(spec.execution.get("shard")) and team.size > 1
+        settings = settings_of(spec)
+        self.wrapped = wrap(self.model, team, shard=shard, unused=bool(settings["layer_drop"]))
+        self.optimiser = make_optimiser(self.model, settings)
+        self.progress = Progress(started=_now())
+        self._restore()
+        self._note_execution(shard)
+        self._begun = time.monotonic() - self.progress.seconds
+
+    def to_record(self) -> RunRecord | None:
+        """Train to the end and return the record; None when told to stop."""
+        reason = self._train()
+        if reason is None:
+            return None
+        done = self.progress
+        common: dict[str, Any] = {
+            "updates": done.step,
+            "eval_id": eval_id(self.spec, self.corpus, self.targets, self.model),
+            "loss_unit": self.targets.unit if self.targets else "nats",
+            "flops_total": self._flops_total(),
+            "flops_new": (done.step - done.inherited) * self.cost.flops_per_step,
+            "parent": str(self.spec.parent["id"]) if done.inherited else "",
+            "curve": done.curve,
+            "seconds": time.monotonic() - self._begun,
+            "device": device_name(self.team.device),
+            "execution": done.execution,
+            "versions": versions(),
+            "started": done.started,
+            "finished": _now(),
+        }
+        result = (
+            None
+            if reason
+            else evaluate(self.wrapped, self.model, self.crops, self.targets, self.spec, self.team.device)
+        )
+        if result is None or not abs(result.loss) < float("inf"):
+            reason = reason or "the validation loss is not finite"
+            return RunRecord.of(self.spec, self.cost, loss=None, reason=reason, **common)
+        self._keep_weights()
+        return RunRecord.of(
+            self.spec,
+            self.cost,
+            loss=result.loss,
+            loss_se=result.standard_error,
+            metrics={**result.metrics, **({"skipped_steps": float(done.skipped)} if done.skipped else {})},
+            **common,
         )
 
-    marks = {round(spec.updates * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
-    trainer = Stepper(model, optimiser, spec, device)
-    reason = ""
-    while step < spec.updates and not reason:
-        if run.should_stop:
-            save()
-            return None
-        batch = crops.batch(step, spec.train["crops"])
-        loss = trainer.step(batch, batch.labels(targets.labels), step)
-        step += 1
-        since = [since[0] + loss, since[1] + 1]
-        if step in marks:
-            mean = since[0] / since[1]
-            curve.append([step * cost.flops_per_step, mean])
-            run.log(step, loss=mean, updates=spec.updates)
-            since = [0.0, 0]
-        if not math.isfinite(loss):
-            reason = f"loss {loss} at step {step} of {spec.updates}"
-        elif run.save_due and step < spec.updates:
-            save()
+    def _train(self) -> str | None:
+        """Take the steps that are left; return why the run diverged, empty if it did not, None when told to stop."""
+        spec, done = self.spec, self.progress
+        stepper = Stepper(self.model, self.wrapped, self.optimiser, spec, self.team)
+        marks = {round(spec.updates * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
+        many = len(self.passes)
+        pin = self.team.device.type == "cuda"
+        ahead: Prefetch[MicroBatch]
+        with Prefetch(self._read, done.step * many, spec.updates * many, ahead=AHEAD * many, pin=pin) as ahead:
+            source: Iterator[MicroBatch] = iter(ahead)
+            while done.step < spec.updates:
+                passes = [next(source) for _ in range(many)]
+                taken = stepper.step(passes, done.step, stop=self.run.should_stop)
+                done.step += 1
+                if taken.taken:
+                    done.total, done.count, done.in_a_row = done.total + taken.loss, done.count + 1, 0
+                else:
+                    done.skipped, done.in_a_row = done.skipped + 1, done.in_a_row + 1
+                if done.step in marks and done.count:
+                    mean = done.total / done.count
+                    done.curve.append([done.step * self.cost.flops_per_step, mean])
+                    self.run.log(
+                        done.step,
+                        loss=mean,
+                        updates=spec.updates,
+                        peak=taken.rate,
+                        norm=taken.norm,
+                        skipped=done.skipped,
+                    )
+                    done.total, done.count = 0.0, 0
+                if done.in_a_row >= MAX_SKIPPED:
+                    return (
+                        f"{MAX_SKIPPED} steps in a row without a finite loss and gradient, the last at {done.step} "
+                        f"of {spec.updates} (loss {taken.loss}, gradient {taken.norm})"
+                    )
+                if done.step in spec.branches:
+                    self._save_branch()
+                if taken.stop and done.step < spec.updates:
+                    self._save()
+                    return None
+                if self._save_now():
+                    self._save()
+        return ""
 
-    common: dict[str, Any] = {
-        "updates": step,
-        "eval_id": eval_id(spec, corpus, targets),
-        "curve": curve,
-        "seconds": time.monotonic() - begun,
-        "device": device_name(device),
-        "versions": versions(),
-        "started": started,
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    result = None if reason else evaluate(model, crops, targets, spec, device)
-    if result is None or not math.isfinite(result.loss):
-        reason = reason or "the validation loss is not finite"
-        return RunRecord.of(spec, cost, loss=None, reason=reason, **common)
-    labelled = min(step * cost.frames_per_step, float(Frames(corpus).total))
-    return RunRecord.of(
-        spec,
-        cost,
-        loss=result.loss,
-        loss_se=result.standard_error,
-        metrics=result.metrics,
-        flops_total=step * cost.flops_per_step + targets.fit_flops + targets.flops_per_frame * labelled,
-        **common,
-    )
+    def _read(self, number: int) -> MicroBatch:
+        """Return a micro-batch of this process; called ahead, beside the training."""
+        step, place = divmod(number, len(self.passes))
+        first, count = self.passes[place]
+        batch = self.crops.batch(step, self.spec.train["crops"], first, count)
+        given = self.model.objective.given(batch, self.targets, self.spec.seed)
+        return MicroBatch(inputs=batch.inputs, mask=batch.mask, given=given, first=int(batch.numbers[0]))
+
+    def _save_now(self) -> bool:
+        """Return whether a checkpoint is due; all processes take part in one."""
+        due = self.run.save_due and self.progress.step < self.spec.updates
+        return bool(self.team.total([float(due and self.team.leads)])[0])
+
+    def _state(self) -> dict[str, Any]:
+        self.progress.seconds = time.monotonic() - self._begun
+        state = whole_state(self.model, self.optimiser)
+        return {"run": self.spec.id, **state, "progress": dict(vars(self.progress))}
+
+    def _save(self) -> None:
+        self.run.save(self._state())
+
+    def _save_branch(self) -> None:
+        self.run.save_branch(self.progress.step, self._state())
+
+    def _restore(self) -> None:
+        """Load the last checkpoint, or what the parent kept where this run has none."""
+        state = self.run.load()
+        if state is not None:
+            if state.get("run") != self.spec.id:
+                raise InputError(
+                    "a checkpoint of another run",
+                    where=self.run.path,
+                    value=state.get("run"),
+                    remedy="move the checkpoint away; the run then begins anew",
+                )
+            self.progress = Progress(**state["progress"])
+        elif self.spec.parent:
+            state = self.run.load_branch(self.spec.parent["id"], self.spec.parent["step"])
+            if state is not None:
+                step = state["progress"]["step"]
+                self.progress = Progress(step=step, inherited=step, started=_now())
+        if state is not None:
+            load_whole_state(self.model, self.optimiser, state)
+
+    def _note_execution(self, shard: bool) -> None:
+        """Note how the run goes on, where that is new."""
+        now = {
+            "processes": self.team.size,
+            "crops_a_pass": max(count for _, count in self.passes),
+            "compiled": bool(self.spec.execution.get("compile")),
+            "sharded": shard,
+        }
+        before = self.progress.execution[-1] if self.progress.execution else {}
+        if {key: before.get(key) for key in now} != now:
+            self.progress.execution.append({"from_step": self.progress.step, **now})
+
+    def _flops_total(self) -> float:
+        """Return C and what made the targets of the frames that the run saw."""
+        spent = self.progress.step * self.cost.flops_per_step
+        if self.targets is None:
+            return spent
+        seen = min(self.progress.step * self.cost.frames_per_step, float(Frames(self.corpus).total))
+        return spent + self.targets.fit_flops + self.targets.flops_per_frame * seen
+
+    def _keep_weights(self) -> None:
+        state = whole_state(self.model, self.optimiser)["model"] if self.run.keep_weights else None
+        if state is None or not self.team.leads:
+            return
+        mean, deviation = (None, None)
+        if self.model.encoder.shape.frontend == "logmel":
+            mean, deviation = (torch.as_tensor(x, dtype=torch.float32) for x in normalisation(self.corpus))
+        Weights(
+            shape=self.model.encoder.shape,
+            spec=self.spec.science,
+            encoder_state=_part(state, "encoder."),
+            objective_state=_part(state, "objective."),
+            input_mean=mean,
+            input_deviation=deviation,
+            flops_total=self._flops_total(),
+        ).save(self.run.path)
 
 
-class Stepper:
-    """One optimiser step: forward, backward, clip, update."""
+def open_corpus(spec: RunSpec) -> Corpus:
+    """Return the corpus of a run.
 
-    def __init__(self, model: Model, optimiser: torch.optim.Optimizer, spec: RunSpec, device: torch.device) -> None:
-        """Keep what a step needs."""
-        self.model, self.optimiser, self.spec, self.device = model, optimiser, spec, device
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-
-    def step(self, batch: Batch, labels: torch.Tensor, step: int) -> float:
-        """Return the mean loss of a step; the weights stay as they are when it is not finite."""
-        settings = self.spec.train
-        rate = settings["peak_lr"] * learning_rate(settings["schedule"], step, self.spec.updates, settings["warmup"])
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.model.train()
-        with autocast(settings["precision"], self.device):
-            losses = self.model(batch.inputs.to(self.device), batch.mask.to(self.device), labels.to(self.device))
-        loss = losses.mean()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings["clip"])
-        value = float(loss.detach())
-        if not math.isfinite(float(norm)):
-            return math.nan
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return value
-
-
-def make_optimiser(model: Model, spec: RunSpec) -> torch.optim.Optimizer:
-    """Return AdamW with decay on matrices and kernels only."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": decayed, "weight_decay": spec.train["weight_decay"]},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=spec.train["peak_lr"], betas=BETAS, eps=EPSILON, fused=True)
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context of a precision: `fp32` or `bf16`."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    Raises:
+        InputError: When it is not the one that the run was planned on.
+    """
+    corpus = Corpus(spec.where["corpus"])
+    planned = spec.corpus.get("hash")
+    if planned and planned != corpus.hash:
+        raise InputError(
+            "not the corpus that this run was planned on",
+            where=corpus.path,
+            value=corpus.hash,
+            remedy=f"restore the corpus with the hash {planned}, or submit the grid again: its runs get new ids",
+        )
+    return corpus
 
 
 def open_crops(spec: RunSpec, corpus: Corpus) -> Crops:
     """Return the reader of a run's batches."""
+    settings = settings_of(spec)
     return Crops(
         corpus,
         Shape.from_dict(spec.model),
-        spec.train["crop_samples"],
+        settings["crop_samples"],
         masked=masked_of(spec),
-        mask_length=spec.train["mask_length"],
+        mask_length=settings["mask_length"],
         unique_hours=spec.corpus.get("unique_hours"),
         seed=spec.seed,
+        join=settings["join"],
+        augment=settings["augment"] or None,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How a model does on the fixed clips."""
-
-    loss: float
-    standard_error: float | None
-    """Clustered by speaker; None with one speaker."""
-    metrics: dict[str, float]
-    """accuracy at masked frames; constant_loss of the best constant predictor; clips."""
-
-
-@torch.inference_mode()
-def evaluate(model: Model, crops: Crops, targets: Targets, spec: RunSpec, device: torch.device) -> Evaluation:
-    """Return loss and accuracy on the fixed clips with their fixed masks.
-
-    The standard error is that of a mean over clusters of unequal size:
-    sqrt(G / (G - 1) sum_g (sum_{i in g} (loss_i - loss))^2) / n, for G speakers and n clips.
-    """
-    model.eval()
-    per_batch = max(1, EVAL_CROPS_FRAMES // crops.frames)
-    clip_losses, speakers, hits, constant = [], [], [], []
-    unigram = -np.log(targets.unigram)
-    for batch in crops.evaluation(spec.train["eval_hours"], per_batch):
-        labels = batch.labels(targets.labels)
-        inputs, mask, on_device = batch.inputs.to(device), batch.mask.to(device), labels.to(device)
-        with autocast(spec.train["precision"], device):
-            encoded = model.encoder(inputs, mask=mask, mask_vector=model.head.mask_vector)
-            logits = model.head.logits(encoded[mask])
-        chosen = on_device[mask]
-        losses = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
-        clip_losses.append(losses.double().reshape(len(mask), -1).mean(dim=1).cpu().numpy())
-        hits.append((logits.argmax(dim=1) == chosen).double().cpu().numpy())
-        constant.append(unigram[labels[batch.mask].numpy()])
-        speakers.append(batch.speakers)
-    clips, by = np.concatenate(clip_losses), np.concatenate(speakers)
-    mean = float(clips.mean())
-    groups = np.unique(by)
-    sums = np.array([(clips[by == g] - mean).sum() for g in groups])
-    many = len(groups)
-    error = float(np.sqrt(many / (many - 1) * (sums**2).sum()) / len(clips)) if many > 1 else None
-    return Evaluation(
-        loss=mean,
-        standard_error=error,
-        metrics={
-            "accuracy": float(np.concatenate(hits).mean()),
-            "constant_loss": float(np.concatenate(constant).mean()),
-            "clips": float(len(clips)),
-        },
-    )
-
-
-def eval_id(spec: RunSpec, corpus: Corpus, targets: Targets) -> str:
-    """Return the hash of all that makes two losses comparable."""
-    return content_hash(
-        {
-            "objective": spec.objective,
-            "corpus": corpus.hash,
-            "crop_frames": Shape.from_dict(spec.model).frames(spec.train["crop_samples"]),
-            "mask": [spec.train["mask_prob"], spec.train["mask_length"], EVAL_SEED],
-            "eval_hours": spec.train["eval_hours"],
-            "labels": targets.label_model,
-            "classes": targets.classes,
-            "loss": "mean cross-entropy at masked frames, clips weighted equally",
-        }
-    )
+def micro_crops(spec: RunSpec) -> int | None:
+    """Return the crops that a pass takes at most, None for as many as there are."""
+    seconds = spec.execution.get("micro_seconds")
+    return None if seconds is None else max(1, int(seconds * SAMPLE_RATE // spec.train["crop_samples"]))
 
 
 def device_name(device: torch.device) -> str:
@@ -279,3 +325,11 @@ def device_name(device: torch.device) -> str:
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {"scaling-sweep": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

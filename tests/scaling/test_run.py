@@ -57,7 +57,7 @@ def test_a_state_without_torch_keeps_its_infinities(tmp_path):
     code = (
         "import sys; from pathlib import Path; from scaling.run import RunFolder; path = Path(sys.argv[1])\n"
         "RunFolder(path).save({'best': float('inf'), 'x': [1.5]}); state = RunFolder(path).load()\n"
-        "assert state == {'best': float('inf'), 'x': [1.5]}, state; assert (path / 'checkpoint.json').exists()"
+        "assert state == {'best': float('inf'), 'x': [1.5]}, state; assert (path / 'checkpoint-000001.json').exists()"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 

@@ -80,7 +80,7 @@ def test_the_rules_by_default_are_those_of_the_study(tmp_path):
         (("frontend: logmel", "frontend: mel"), 5, "not one of the known words, got 'mel'"),
         (("count: 6", "count: 1"), 6, "a ladder goes from a smaller to a larger size"),
         (("crop_seconds: 4", "crop_seconds: 4.013"), 15, "not a whole number of frames"),
-        (("warmup: 0.08", "warmup: 1.5"), 17, "not a share, got 1.5"),
+        (("warmup: 0.08", "warmup: 1.5"), 17, "neither a share of the run nor a number of updates, got 1.5"),
         (("warmup: 0.08", "mask_prob: 0"), 17, "nothing sensible is masked"),
         (("warmup: 0.08", "mask_length: 1000"), 17, "nothing sensible is masked in crops of 200 frames, got 1000"),
         (("schedule: wsd", "schedule: wds"), 18, "not one of the known words"),

@@ -241,7 +241,7 @@ def test_ctrl_c_saves_and_stops(toy):
     assert "Traceback" not in err
     assert states(folder).count("stopped") == 2
     assert all(
-        (folder.run(run.id) / "checkpoint.json").exists() for run in sweep_status(folder) if run.state == "stopped"
+        list(folder.run(run.id).glob("checkpoint-*.json")) for run in sweep_status(folder) if run.state == "stopped"
     )
 
 

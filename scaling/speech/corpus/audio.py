@@ -3,33 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 
 from scaling.shape import SAMPLE_RATE
-
-
-def read_audio(path: Path) -> np.ndarray:
-    """Return an audio file as float samples at 16 kHz, channels averaged.
-
-    Raises:
-        ValueError: When the file cannot be read or holds no sample, with the reason.
-    """
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        reason = f"unreadable ({str(error).splitlines()[0]})"
-        raise ValueError(reason) from None
-    if len(samples) == 0:
-        reason = "empty"
-        raise ValueError(reason)
-    if not np.isfinite(samples).all():
-        reason = "has samples that are not finite"
-        raise ValueError(reason)
-    return resample(samples.mean(axis=1), rate)
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:

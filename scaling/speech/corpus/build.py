@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from scaling.errors import InputError, WorkError
-from scaling.files import atomic_file, read_json, write_bytes, write_json
+from scaling.files import atomic_file, read_json, write_json
 from scaling.progress import progress
 from scaling.shape import SAMPLE_RATE
 from scaling.speech.corpus.store import (
@@ -179,7 +179,6 @@ def _make_shard(
     details = path.with_suffix(".json")
     if not details.exists():
         shard = make(settings, split, number, given)
-        data = b"".join(u.samples.astype("<i2").tobytes() for u in shard.utterances)
         rows = [
             {
                 "samples": len(u.samples),
@@ -190,9 +189,14 @@ def _make_shard(
             }
             for u in shard.utterances
         ]
-        write_bytes(path, data)
-        checksum = hashlib.sha256(data).hexdigest()
-        write_json(details, {"sha256": checksum, "utterances": rows, "excluded": shard.excluded}, indent=None)
+        digest = hashlib.sha256()
+        with atomic_file(path) as file:
+            for utterance in shard.utterances:
+                data = utterance.samples.astype("<i2", copy=False).tobytes()
+                digest.update(data)
+                file.write(data)
+        about = {"sha256": digest.hexdigest(), "utterances": rows, "excluded": shard.excluded}
+        write_json(details, about, indent=None)
     return sum(row["samples"] for row in read_json(details)["utterances"]) / SAMPLE_RATE / 3600
 
 
