@@ -1,20 +1,19 @@
-"""The command `scaling-sweep`. Heavy imports wait until a command needs them: `--help` takes no torch."""
+"""The command line of `scaling-sweep`; what its commands do is in `sweeps.commands`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.command import add_common, run_command
+from sweeps import commands
+from sweeps.commands import PROGRAM
 
-if TYPE_CHECKING:
-    from sweeps.plan import Plan
-
-PROGRAM = "scaling-sweep"
+TEMPLATES = ("quickstart", "own-trainer", "study", "study-small")
+FORMATS = ("torchaudio", "safetensors")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,25 +28,25 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Start with: scaling-sweep init quickstart",
     )
     add_common(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    verbs = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text)
+        command = verbs.add_parser(name, help=text, description=text)
         command.set_defaults(function=function)
         return command
 
-    init = add("init", _init, "write a commented grid to start from")
+    init = add("init", commands.init, "write a commented grid to start from")
     init.add_argument("template", choices=TEMPLATES)
     init.add_argument("-o", "--output", type=Path, help="where to (default: ./TEMPLATE.yaml)")
 
-    corpus = commands.add_parser("corpus", help="make a corpus").add_subparsers(metavar="KIND", required=True)
+    corpus = verbs.add_parser("corpus", help="make a corpus").add_subparsers(metavar="KIND", required=True)
     synth = corpus.add_parser("synth", help="synthetic speech, many voices (needs the extra `synth`)")
-    synth.set_defaults(function=_synth)
+    synth.set_defaults(function=commands.synth)
     synth.add_argument("dir", type=Path)
     synth.add_argument("--hours", required=True, help="hours of training audio; held-out clips come on top")
     synth.add_argument("--seed", type=int, default=0)
     imported = corpus.add_parser("import", help="wav and flac files, LibriSpeech or Libri-Light")
-    imported.set_defaults(function=_import)
+    imported.set_defaults(function=commands.import_corpus)
     imported.add_argument("dir", type=Path)
     imported.add_argument(
         "--from",
@@ -59,53 +58,49 @@ def _parser() -> argparse.ArgumentParser:
     for command in (synth, imported):
         command.add_argument("--workers", type=int, help="processes (default: one a core)")
     verify = corpus.add_parser("verify", help="read every sample and compare the checksums")
-    verify.set_defaults(function=_verify)
+    verify.set_defaults(function=commands.verify)
     verify.add_argument("dir", type=Path)
 
-    plan = add("plan", _plan, "show every run of a grid, its cost and what is left out; changes nothing")
+    plan = add("plan", commands.show_plan, "show every run of a grid, its cost and what is left out; changes nothing")
     _grid(plan)
     plan.add_argument("--json", metavar="FILE", help="write the plan as JSON (- for standard output)")
     plan.add_argument("--no-measure", action="store_true", help="do not measure the time of a step")
 
-    pilot = add("pilot", _pilot, "tune learning rate and batch at two sizes of a grid, and write them down")
+    pilot = add("pilot", commands.run_pilot, "tune learning rate and batch at two sizes of a grid, and write them down")
     _grid(pilot)
     _results(pilot)
     pilot.add_argument("-o", "--output", type=Path, help="where to (default: GRID with the suffix .tuned.yaml)")
     pilot.add_argument("--executor", choices=("local", "debug"), default="local")
 
-    submit = add("submit", _submit, "start what has no result yet; doing it twice does nothing twice")
+    submit = add("submit", commands.submit_grid, "start what has no result yet; doing it twice does nothing twice")
     _grid(submit)
     _results(submit)
     submit.add_argument("--executor", choices=("local", "slurm", "debug"), help="instead of the grid's")
     submit.add_argument("--dry-run", action="store_true", help="say what would start, and start nothing")
     submit.add_argument("--wait", action="store_true", help="stay and show the progress; Ctrl-C saves and stops")
 
-    status = add("status", _status, "how a sweep stands; changes nothing")
+    status = add("status", commands.status, "how a sweep stands; changes nothing")
     _sweep(status)
     status.add_argument("--json", metavar="FILE", help="write it as JSON (- for standard output)")
     status.add_argument("--watch", action="store_true", help="stay until nothing runs")
 
-    cancel = add("cancel", _cancel, "save and stop what runs; submit again to go on")
+    cancel = add("cancel", commands.cancel, "save and stop what runs; submit again to go on")
     _sweep(cancel)
 
-    targets = add("targets", _targets, "make what the runs of a grid predict, and say what it is like")
+    targets = add("targets", commands.targets, "make what the runs of a grid predict, and say what it is like")
     _grid(targets)
 
-    export = add("export", _export, "write a finished run's encoder for other programs")
+    export = add("export", commands.export_run, "write a finished run's encoder for other programs")
     export.add_argument("run", metavar="RUN", help="a run's folder, SWEEP/ID, or the beginning of an id")
     export.add_argument("--to", choices=FORMATS, required=True)
     export.add_argument("-o", "--output", type=Path, help="where to (default: ID.torchaudio.pt or ID.safetensors)")
 
-    collect = add("collect", _collect, "write all records of a sweep as one table")
+    collect = add("collect", commands.collect, "write all records of a sweep as one table")
     _sweep(collect)
     collect.add_argument(
         "-o", "--output", type=Path, help=".csv, .jsonl or .parquet (default: runs.csv in the sweep's folder)"
     )
     return parser
-
-
-TEMPLATES = ("quickstart", "own-trainer", "study", "study-small")
-FORMATS = ("torchaudio", "safetensors")
 
 
 def _grid(command: argparse.ArgumentParser) -> None:
@@ -118,228 +113,6 @@ def _results(command: argparse.ArgumentParser) -> None:
 
 def _sweep(command: argparse.ArgumentParser) -> None:
     command.add_argument("sweep", metavar="SWEEP", help="a sweep's name under results/, or its folder")
-
-
-def _init(args: argparse.Namespace) -> int:
-    from sweeps.templates import write_template
-
-    for path in write_template(args.template, args.output):
-        print(f"wrote {path}")
-    return 0
-
-
-def _synth(args: argparse.Namespace) -> int:
-    from scaling.speech.corpus.synth import synthesise
-    from scaling.units import parse_count
-
-    _check_corpus(args)
-    corpus = synthesise(args.dir, hours=parse_count(args.hours, where="--hours"), seed=args.seed, workers=args.workers)
-    return _made(corpus)
-
-
-def _import(args: argparse.Namespace) -> int:
-    from scaling.speech.corpus.importing import import_audio
-
-    _check_corpus(args)
-    return _made(import_audio(args.dir, source=args.source, seed=args.seed, workers=args.workers))
-
-
-def _check_corpus(args: argparse.Namespace) -> None:
-    from scaling.errors import InputError
-
-    if args.seed < 0:
-        raise InputError("a seed cannot be negative", where="--seed", value=args.seed, remedy="write 0")
-    if args.workers is not None and args.workers < 1:
-        raise InputError("at least one process works", where="--workers", value=args.workers, remedy="write 1")
-
-
-def _made(corpus: Any) -> int:
-    """Say what a corpus holds."""
-    about = corpus.manifest
-    held_out = corpus.table["held_out"]
-    speakers = corpus.table["speaker"]
-    if set(speakers[held_out]) & set(speakers[~held_out]):
-        print("! held-out clips share speakers with training: give one subfolder a speaker", file=sys.stderr)
-    for item in about["excluded"][:10]:
-        print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
-    if len(about["excluded"]) > 10:
-        print(f"... {len(about['excluded']) - 10} more, named in {corpus.path}/corpus.json", file=sys.stderr)
-    print(
-        f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
-        f"{about['held_out_hours'] * 60:.3g} min held out, {about['speakers']} speakers, hash {corpus.hash}"
-    )
-    return 0
-
-
-def _verify(args: argparse.Namespace) -> int:
-    from scaling.speech.corpus.store import Corpus
-
-    corpus = Corpus(args.dir)
-    corpus.verify()
-    print(f"{args.dir}: {len(corpus.manifest['shards'])} shards are as they were sealed, hash {corpus.hash}")
-    return 0
-
-
-def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
-    from sweeps.gridfile import load_grid
-    from sweeps.plan import make_plan
-    from sweeps.timing import with_times
-
-    plan = make_plan(load_grid(args.grid))
-    executor = getattr(args, "executor", None) or plan.grid.cluster.executor
-    return with_times(plan) if measure and executor != "slurm" else plan
-
-
-def _plan(args: argparse.Namespace) -> int:
-    from scaling.errors import InputError
-    from sweeps.show import format_plan
-    from sweeps.submit import check_cap
-
-    plan = _load_plan(args, measure=not args.no_measure)
-    if args.json != "-":
-        print(format_plan(plan))
-        try:
-            check_cap(plan)
-        except InputError as error:
-            print(f"! submit will refuse: {error.what}, {error.where}")
-    _write_json(args.json, plan.to_dict())
-    return 0
-
-
-def _submit(args: argparse.Namespace) -> int:
-    from sweeps.folder import SweepFolder
-    from sweeps.show import format_totals, format_warnings
-    from sweeps.submit import check, submit
-
-    plan = _load_plan(args)
-    print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
-    if args.dry_run:
-        check(plan)
-        folder = SweepFolder(args.results / plan.grid.name)
-        new = [point for point in plan.runs if not folder.record_file(point.spec.id).exists()]
-        print(f"{len(new)} runs would start, {len(plan.runs) - len(new)} are done")
-        return 0
-    submission = submit(plan, results=args.results, executor=args.executor)
-    folder = submission.folder
-    going = f" ({submission.going} of them run or wait already)" if submission.going else ""
-    print(f"{folder.path}: {len(submission.new)} runs to do{going}, {submission.done} done before", file=sys.stderr)
-    if args.wait and submission.new:
-        return _wait(folder)
-    print(f"next: {PROGRAM} status {folder.path}" if submission.new else f"next: scaling-fit {folder.path}")
-    return 0
-
-
-def _wait(folder: Any) -> int:
-    """Show a sweep until it ends; Ctrl-C asks it to save and stop."""
-    from sweeps.status import FINAL, format_status
-    from sweeps.watch import watch
-
-    interrupted = False
-    try:
-        runs = watch(folder)
-    except KeyboardInterrupt:
-        interrupted = True
-        folder.ask_to_stop()
-        print("\nsaving and stopping (Ctrl-C again leaves at once) ...", file=sys.stderr)
-        runs = watch(folder)
-    left = [run for run in runs if run.state not in FINAL]
-    print(format_status(folder, runs))
-    for run in left:
-        if run.error:
-            print(f"{run.id} {run.state}: {run.error}\n  traceback in {run.attempt}/exit.json", file=sys.stderr)
-    if left:
-        print(f"{len(left)} runs are unfinished; submit the grid again and they go on from their checkpoints")
-        return 130 if interrupted else 1
-    if all(run.state == "diverged" for run in runs):
-        print("every run diverged: lower train.peak_lr, or tune it with `scaling-sweep pilot`", file=sys.stderr)
-        return 1
-    print(f"next: scaling-fit {folder.path}")
-    return 0
-
-
-def _status(args: argparse.Namespace) -> int:
-    from sweeps.folder import SweepFolder
-    from sweeps.status import format_status, sweep_status, to_json
-    from sweeps.watch import watch
-
-    folder = SweepFolder.find(args.sweep)
-    runs = watch(folder) if args.watch else sweep_status(folder)
-    if args.json != "-":
-        print(format_status(folder, runs))
-    _write_json(args.json, to_json(folder, runs))
-    return 0
-
-
-def _cancel(args: argparse.Namespace) -> int:
-    from sweeps.folder import SweepFolder
-    from sweeps.slurm import cancel_jobs, jobs_of
-
-    folder = SweepFolder.find(args.sweep)
-    folder.ask_to_stop()
-    cancelled = cancel_jobs(folder) if jobs_of(folder) else 0
-    print(f"{folder.path}: asked to stop" + (f", {cancelled} SLURM jobs cancelled" if cancelled else ""))
-    print(f"next: {PROGRAM} status {folder.path}; submit the grid again to go on")
-    return 0
-
-
-def _collect(args: argparse.Namespace) -> int:
-    from scaling.errors import WorkError
-    from scaling.results import read_records
-    from sweeps.collect import write_table
-    from sweeps.folder import SweepFolder
-
-    folder = SweepFolder.find(args.sweep)
-    rows, excluded = read_records(folder.path) if (folder.path / "records").exists() else ([], [])
-    for item in excluded:
-        print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
-    if not rows:
-        message = f"{folder.path}: no record yet"
-        raise WorkError(message)
-    output = args.output or folder.path / "runs.csv"
-    write_table([{key: value for key, value in row.items() if key != "curve"} for row in rows], output)
-    print(f"wrote {output} ({len(rows)} rows)")
-    return 0
-
-
-def _targets(args: argparse.Namespace) -> int:
-    from sweeps.gridfile import load_grid
-    from sweeps.outputs import make_all_targets
-    from sweeps.plan import make_plan
-
-    print(*make_all_targets(make_plan(load_grid(args.grid))), sep="\n")
-    return 0
-
-
-def _export(args: argparse.Namespace) -> int:
-    from scaling.speech.export import export
-    from scaling.speech.weights import Weights
-    from sweeps.outputs import SUFFIX, find_run
-
-    run = find_run(args.run)
-    weights = Weights.load(run)
-    output = args.output or Path((run.name if run.is_dir() else run.stem) + SUFFIX[args.to])
-    export(weights, args.to, output)
-    print(f"wrote {output}: {weights.shape}, {weights.shape.frontend}, {weights.spec['objective']}")
-    return 0
-
-
-def _pilot(args: argparse.Namespace) -> int:
-    from sweeps.gridfile import load_grid
-    from sweeps.pilot import pilot
-
-    output = args.output or args.grid.with_suffix(".tuned.yaml")
-    print(pilot(load_grid(args.grid), results=args.results, executor=args.executor, output=output))
-    return 0
-
-
-def _write_json(target: str | None, value: Any) -> None:
-    """Write JSON to a file, or to standard output for `-`."""
-    from scaling.files import plain, write_json
-
-    if target == "-":
-        print(json.dumps(plain(value), indent=1))
-    elif target is not None:
-        write_json(Path(target), value)
 
 
 if __name__ == "__main__":

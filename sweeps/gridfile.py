@@ -261,6 +261,7 @@ def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
                 "up_to": section.take("up_to", number),
                 "gpus": section.take("gpus", seed, 0),
                 "nodes": section.take("nodes", whole, 1),
+                "processes": section.take("processes", whole, None),
                 "cpus": section.take("cpus", whole, None),
                 "memory_gb": section.take("memory_gb", number, None),
             }

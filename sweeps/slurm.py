@@ -80,7 +80,8 @@ def resources_of(plan: Plan, point: Point) -> dict[str, Any]:
     for row in plan.grid.cluster.resources:
         if size <= row["up_to"]:
             given = {key: value for key, value in row.items() if key != "up_to" and value is not None}
-            return {"cpus": plan.grid.cluster.threads, **given}
+            processes = max(1, given["gpus"]) if plan.grid.built_in else 1
+            return {"cpus": plan.grid.cluster.threads, "processes": processes, **given}
     if plan.grid.cluster.resources:
         raise InputError(
             "no row of cluster.resources holds this size",
@@ -88,7 +89,7 @@ def resources_of(plan: Plan, point: Point) -> dict[str, Any]:
             value=format_count(size),
             remedy="add a row with a larger up_to",
         )
-    return {"gpus": 0, "nodes": 1, "cpus": plan.grid.cluster.threads}
+    return {"gpus": 0, "nodes": 1, "processes": 1, "cpus": plan.grid.cluster.threads}
 
 
 def parameters(settings: Mapping[str, Any], resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def parameters(settings: Mapping[str, Any], resources: Mapping[str, Any]) -> dic
     named = {f"slurm_{key}": value for key, value in settings.items() if key != "timeout"}
     cpus = int(resources.get("cpus", 1))
     gpus, nodes = int(resources.get("gpus") or 0), int(resources.get("nodes", 1))
-    tasks = max(1, gpus)  # one process a GPU
+    tasks = int(resources.get("processes", 1))
     together = tasks * nodes > 1
     chosen: dict[str, Any] = {
         "timeout_min": int(settings.get("timeout", DEFAULT_TIMEOUT) // 60) or 1,

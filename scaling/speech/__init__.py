@@ -88,7 +88,7 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
 
 def prepare(spec: RunSpec) -> None:
     """Make the features and labels that a run needs and that all runs of its corpus share."""
-    from scaling.speech.training import prepare as prepare_speech
+    from scaling.speech.opening import prepare as prepare_speech
 
     prepare_speech(spec)
 

@@ -64,6 +64,12 @@ class Model(nn.Module):
         return loss, losses
 
 
+def compile_layers(model: Model) -> None:
+    """Compile the Transformer's layers one by one: all alike, so that one compilation serves them all."""
+    for layer in model.encoder.encoder.transformer.layers:
+        layer.compile()
+
+
 def optimiser_groups(model: Model, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return parameter groups: decay on matrices and kernels only, and the share of the learning rate of each.
 

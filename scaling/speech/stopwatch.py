@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from scaling.shape import LOGMEL_FEATURES, Shape
 from scaling.speech import masked_of, settings_of
 from scaling.speech.catalogue import TERA_VALUES
 from scaling.speech.masking import span_mask
-from scaling.speech.model import Model, make_optimiser
+from scaling.speech.model import Model, compile_layers, make_optimiser
 from scaling.speech.noise import GUMBEL, key
+from scaling.speech.opening import micro_crops
 from scaling.speech.parallel import Team, split
-from scaling.speech.stepper import MicroBatch, Stepper, check_precision
-from scaling.speech.training import micro_crops
+from scaling.speech.stepper import MicroBatch, Step, Stepper, check_precision
 
 WARM_UP = 3
 STEPS = 10
@@ -28,22 +29,30 @@ SECONDS = 2.0
 def seconds_per_step(spec: RunSpec) -> float:
     """Return the median time of a training step with the run's threads, batch and precision."""
     torch.set_num_threads(spec.threads)
-    team = Team(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    check_precision(spec.train["precision"], team.device)
-    model = Model(spec).to(team.device)
-    stepper = Stepper(model, model, make_optimiser(model, settings_of(spec)), spec, team)
-    rng = np.random.default_rng(0)
-    parts = split(spec.train["crops"], int(spec.objective_args.get("group", 1)), team, micro_crops(spec))
+    step = make_step(spec, compiled=bool(spec.execution.get("compile")))
     times: list[float] = []
     until = time.perf_counter() + SECONDS
     while len(times) < WARM_UP + STEPS and (len(times) < WARM_UP + 3 or time.perf_counter() < until):
-        passes = [random_batch(spec, rng, count) for _, count in parts]
         begun = time.perf_counter()
-        stepper.step(passes, 0)
-        if team.device.type == "cuda":
+        step()
+        if torch.cuda.is_available():
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begun)
     return statistics.median(times[WARM_UP:])
+
+
+def make_step(spec: RunSpec, *, compiled: bool = False) -> Callable[[], Step]:
+    """Return a function that takes a training step of a run on this device, the same random input every time."""
+    team = Team(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    check_precision(spec.train["precision"], team.device)
+    model = Model(spec).to(team.device)
+    if compiled:
+        compile_layers(model)
+    stepper = Stepper(model, model, make_optimiser(model, settings_of(spec)), spec, team)
+    rng = np.random.default_rng(0)
+    parts = split(spec.train["crops"], int(spec.objective_args.get("group", 1)), team, micro_crops(spec))
+    passes = [random_batch(spec, rng, count) for _, count in parts]
+    return lambda: stepper.step(passes, 0)
 
 
 def random_batch(spec: RunSpec, rng: np.random.Generator, crops: int) -> MicroBatch:

@@ -20,16 +20,15 @@ from scaling.cost import Cost
 from scaling.errors import InputError
 from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
-from scaling.shape import SAMPLE_RATE, Shape
 from scaling.speech import cost as run_cost
-from scaling.speech import masked_of, settings_of
+from scaling.speech import settings_of
 from scaling.speech.corpus.store import Corpus
-from scaling.speech.data import Crops
 from scaling.speech.derived import Frames
 from scaling.speech.evaluation import eval_id, evaluate
-from scaling.speech.features import make_features, normalisation
+from scaling.speech.features import normalisation
 from scaling.speech.loader import Prefetch
-from scaling.speech.model import Model, make_optimiser
+from scaling.speech.model import Model, compile_layers, make_optimiser
+from scaling.speech.opening import micro_crops, open_corpus, open_crops, prepare
 from scaling.speech.parallel import Team, join_team, load_whole_state, split, whole_state, wrap
 from scaling.speech.stepper import MicroBatch, Stepper, check_precision
 from scaling.speech.targets import Targets, make_targets
@@ -41,14 +40,6 @@ MAX_SKIPPED = 10
 """Steps in a row without a finite loss and gradient that end a run as diverged."""
 AHEAD = 2
 """Steps that are read ahead."""
-
-
-def prepare(spec: RunSpec) -> None:
-    """Make the features and targets that a run needs, where they are missing."""
-    corpus = open_corpus(spec)
-    if Shape.from_dict(spec.model).frontend == "logmel":
-        make_features(corpus)
-    make_targets(corpus, spec.targets, spec.where.get("teacher"))
 
 
 def train(spec: RunSpec, run: RunFolder) -> RunRecord | None:
@@ -101,8 +92,7 @@ class Training:
         self.passes = split(spec.train["crops"], group, team, micro_crops(spec))
         self.model = Model(spec).to(team.device)
         if spec.execution.get("compile"):
-            for layer in self.model.encoder.encoder.transformer.layers:
-                layer.compile()
+            compile_layers(self.model)
         shard = bool(spec.execution.get("shard")) and team.size > 1
         settings = settings_of(spec)
         self.wrapped = wrap(self.model, team, shard=shard, unused=bool(settings["layer_drop"]))
@@ -275,46 +265,6 @@ class Training:
             input_deviation=deviation,
             flops_total=self._flops_total(),
         ).save(self.run.path)
-
-
-def open_corpus(spec: RunSpec) -> Corpus:
-    """Return the corpus of a run.
-
-    Raises:
-        InputError: When it is not the one that the run was planned on.
-    """
-    corpus = Corpus(spec.where["corpus"])
-    planned = spec.corpus.get("hash")
-    if planned and planned != corpus.hash:
-        raise InputError(
-            "not the corpus that this run was planned on",
-            where=corpus.path,
-            value=corpus.hash,
-            remedy=f"restore the corpus with the hash {planned}, or submit the grid again: its runs get new ids",
-        )
-    return corpus
-
-
-def open_crops(spec: RunSpec, corpus: Corpus) -> Crops:
-    """Return the reader of a run's batches."""
-    settings = settings_of(spec)
-    return Crops(
-        corpus,
-        Shape.from_dict(spec.model),
-        settings["crop_samples"],
-        masked=masked_of(spec),
-        mask_length=settings["mask_length"],
-        unique_hours=spec.corpus.get("unique_hours"),
-        seed=spec.seed,
-        join=settings["join"],
-        augment=settings["augment"] or None,
-    )
-
-
-def micro_crops(spec: RunSpec) -> int | None:
-    """Return the crops that a pass takes at most, None for as many as there are."""
-    seconds = spec.execution.get("micro_seconds")
-    return None if seconds is None else max(1, int(seconds * SAMPLE_RATE // spec.train["crop_samples"]))
 
 
 def device_name(device: torch.device) -> str:

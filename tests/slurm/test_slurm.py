@@ -172,3 +172,52 @@ def test_a_failed_run_shows_its_error(toy):  # noqa: F811
 def test_unknown_slurm_settings_are_refused(toy):  # noqa: F811
     with pytest.raises(InputError, match="did you mean partition"):
         submitted(toy(cluster="{executor: slurm, slurm: {partitoin: main}}"))
+
+
+TWO_NODES = """
+name: pair
+objective: hubert
+corpus: {{path: {corpus}}}
+targets: {{clusters: 20, fit_hours: 0.05}}
+model:
+  frontend: logmel
+  position: {{kernel: 16, groups: depthwise}}
+  shapes: [{{layers: 2, width: 24, ffn: 48, heads: 2}}]
+steps: [60]
+unique_hours: [0.1]
+min_updates: 1
+train: {{crop_seconds: 1, batch: 8, peak_lr: 3e-3, eval_hours: 0.01}}
+cluster: {{executor: slurm, slurm: {{partition: main, timeout: 60m}}, resources: [{{up_to: 1G, nodes: {nodes}}}]}}
+"""
+
+
+def test_two_nodes_train_one_run_as_one_does(corpus, tmp_path, monkeypatch):
+    """One process a node over submitit's own environment: the same loss to rounding, one record, one leader."""
+    monkeypatch.chdir(tmp_path)
+    records = {}
+    for nodes in (1, 2):
+        folder = tmp_path / str(nodes)
+        folder.mkdir()
+        grid = folder / "grid.yaml"
+        grid.write_text(TWO_NODES.format(corpus=corpus.path, nodes=nodes))
+        sweep = submitted(grid).folder
+        run_id = sweep_status(sweep)[0].id
+        wait_for(lambda: sweep.record_file(run_id).exists(), 180)  # noqa: B023
+        records[nodes] = sweep.record(run_id)
+    assert records[1].id == records[2].id, "how many processes train is no part of what a run is"
+    assert [records[n].execution[0]["processes"] for n in (1, 2)] == [1, 2]
+    assert records[2].loss == pytest.approx(records[1].loss, rel=1e-5)
+    ours, theirs = (records[n].curve for n in (1, 2))
+    assert [point[1] for point in ours] == pytest.approx([point[1] for point in theirs], rel=1e-4)
+
+
+def test_budgets_that_share_a_trunk_are_sent_after_it(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid = tmp_path / "grid.yaml"
+    text = TWO_NODES.format(corpus=corpus.path, nodes=1).replace("steps: [60]", "steps: [40, 80]")
+    grid.write_text(text.replace("train: {", "train: {share_trunk: true, "))
+    sweep = submitted(grid).folder
+    wait_for(lambda: len(sweep.record_ids()) == 2, 180)
+    short, long = sorted((sweep.record(i) for i in sweep.record_ids()), key=lambda record: record.updates)
+    assert short.parent == long.id
+    assert short.flops_new == pytest.approx(0.2 * short.flops)

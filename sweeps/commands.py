@@ -1,0 +1,248 @@
+"""What the commands of `scaling-sweep` do. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+
+PROGRAM = "scaling-sweep"
+
+
+def init(args: argparse.Namespace) -> int:
+    """Write a template."""
+    from sweeps.templates import write_template
+
+    for path in write_template(args.template, args.output):
+        print(f"wrote {path}")
+    return 0
+
+
+def synth(args: argparse.Namespace) -> int:
+    """Make a synthetic corpus."""
+    from scaling.speech.corpus.synth import synthesise
+    from scaling.units import parse_count
+
+    _check_corpus(args)
+    corpus = synthesise(args.dir, hours=parse_count(args.hours, where="--hours"), seed=args.seed, workers=args.workers)
+    return _made(corpus)
+
+
+def import_corpus(args: argparse.Namespace) -> int:
+    """Make a corpus of audio files."""
+    from scaling.speech.corpus.importing import import_audio
+
+    _check_corpus(args)
+    return _made(import_audio(args.dir, source=args.source, seed=args.seed, workers=args.workers))
+
+
+def _check_corpus(args: argparse.Namespace) -> None:
+    from scaling.errors import InputError
+
+    if args.seed < 0:
+        raise InputError("a seed cannot be negative", where="--seed", value=args.seed, remedy="write 0")
+    if args.workers is not None and args.workers < 1:
+        raise InputError("at least one process works", where="--workers", value=args.workers, remedy="write 1")
+
+
+def _made(corpus: Any) -> int:
+    """Say what a corpus holds."""
+    about = corpus.manifest
+    held_out = corpus.table["held_out"]
+    speakers = corpus.table["speaker"]
+    if set(speakers[held_out]) & set(speakers[~held_out]):
+        print("! held-out clips share speakers with training: give one subfolder a speaker", file=sys.stderr)
+    for item in about["excluded"][:10]:
+        print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
+    if len(about["excluded"]) > 10:
+        print(f"... {len(about['excluded']) - 10} more, named in {corpus.path}/corpus.json", file=sys.stderr)
+    print(
+        f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
+        f"{about['held_out_hours'] * 60:.3g} min held out, {about['speakers']} speakers, hash {corpus.hash}"
+    )
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Compare a corpus with its checksums."""
+    from scaling.speech.corpus.store import Corpus
+
+    corpus = Corpus(args.dir)
+    corpus.verify()
+    print(f"{args.dir}: {len(corpus.manifest['shards'])} shards are as they were sealed, hash {corpus.hash}")
+    return 0
+
+
+def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
+    from sweeps.gridfile import load_grid
+    from sweeps.plan import make_plan
+    from sweeps.timing import with_times
+
+    plan = make_plan(load_grid(args.grid))
+    executor = getattr(args, "executor", None) or plan.grid.cluster.executor
+    return with_times(plan) if measure and executor != "slurm" else plan
+
+
+def show_plan(args: argparse.Namespace) -> int:
+    """Show a plan."""
+    from scaling.errors import InputError
+    from sweeps.show import format_plan
+    from sweeps.submit import check_cap
+
+    plan = _load_plan(args, measure=not args.no_measure)
+    if args.json != "-":
+        print(format_plan(plan))
+        try:
+            check_cap(plan)
+        except InputError as error:
+            print(f"! submit will refuse: {error.what}, {error.where}")
+    _write_json(args.json, plan.to_dict())
+    return 0
+
+
+def submit_grid(args: argparse.Namespace) -> int:
+    """Start what has no result yet."""
+    from sweeps.folder import SweepFolder
+    from sweeps.show import format_totals, format_warnings
+    from sweeps.submit import check, submit
+
+    plan = _load_plan(args)
+    print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
+    if args.dry_run:
+        check(plan)
+        folder = SweepFolder(args.results / plan.grid.name)
+        new = [point for point in plan.runs if not folder.record_file(point.spec.id).exists()]
+        print(f"{len(new)} runs would start, {len(plan.runs) - len(new)} are done")
+        return 0
+    submission = submit(plan, results=args.results, executor=args.executor)
+    folder = submission.folder
+    going = f" ({submission.going} of them run or wait already)" if submission.going else ""
+    print(f"{folder.path}: {len(submission.new)} runs to do{going}, {submission.done} done before", file=sys.stderr)
+    if args.wait and submission.new:
+        return _wait(folder)
+    print(f"next: {PROGRAM} status {folder.path}" if submission.new else f"next: scaling-fit {folder.path}")
+    return 0
+
+
+def _wait(folder: Any) -> int:
+    """Show a sweep until it ends; Ctrl-C asks it to save and stop."""
+    from sweeps.status import FINAL, format_status
+    from sweeps.watch import watch
+
+    interrupted = False
+    try:
+        runs = watch(folder)
+    except KeyboardInterrupt:
+        interrupted = True
+        folder.ask_to_stop()
+        print("\nsaving and stopping (Ctrl-C again leaves at once) ...", file=sys.stderr)
+        runs = watch(folder)
+    left = [run for run in runs if run.state not in FINAL]
+    print(format_status(folder, runs))
+    for run in left:
+        if run.error:
+            print(f"{run.id} {run.state}: {run.error}\n  traceback in {run.attempt}/exit.json", file=sys.stderr)
+    if left:
+        print(f"{len(left)} runs are unfinished; submit the grid again and they go on from their checkpoints")
+        return 130 if interrupted else 1
+    if all(run.state == "diverged" for run in runs):
+        print("every run diverged: lower train.peak_lr, or tune it with `scaling-sweep pilot`", file=sys.stderr)
+        return 1
+    print(f"next: scaling-fit {folder.path}")
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show how a sweep stands."""
+    from sweeps.folder import SweepFolder
+    from sweeps.status import format_status, sweep_status, to_json
+    from sweeps.watch import watch
+
+    folder = SweepFolder.find(args.sweep)
+    runs = watch(folder) if args.watch else sweep_status(folder)
+    if args.json != "-":
+        print(format_status(folder, runs))
+    _write_json(args.json, to_json(folder, runs))
+    return 0
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """Save and stop what runs."""
+    from sweeps.folder import SweepFolder
+    from sweeps.slurm import cancel_jobs, jobs_of
+
+    folder = SweepFolder.find(args.sweep)
+    folder.ask_to_stop()
+    cancelled = cancel_jobs(folder) if jobs_of(folder) else 0
+    print(f"{folder.path}: asked to stop" + (f", {cancelled} SLURM jobs cancelled" if cancelled else ""))
+    print(f"next: {PROGRAM} status {folder.path}; submit the grid again to go on")
+    return 0
+
+
+def collect(args: argparse.Namespace) -> int:
+    """Write the records as a table."""
+    from scaling.errors import WorkError
+    from scaling.results import read_records
+    from sweeps.collect import write_table
+    from sweeps.folder import SweepFolder
+
+    folder = SweepFolder.find(args.sweep)
+    rows, excluded = read_records(folder.path) if (folder.path / "records").exists() else ([], [])
+    for item in excluded:
+        print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
+    if not rows:
+        message = f"{folder.path}: no record yet"
+        raise WorkError(message)
+    output = args.output or folder.path / "runs.csv"
+    write_table([{key: value for key, value in row.items() if key != "curve"} for row in rows], output)
+    print(f"wrote {output} ({len(rows)} rows)")
+    return 0
+
+
+def targets(args: argparse.Namespace) -> int:
+    """Make what the runs of a grid predict."""
+    from sweeps.gridfile import load_grid
+    from sweeps.outputs import make_all_targets
+    from sweeps.plan import make_plan
+
+    print(*make_all_targets(make_plan(load_grid(args.grid))), sep="\n")
+    return 0
+
+
+def export_run(args: argparse.Namespace) -> int:
+    """Write a run's encoder."""
+    from scaling.speech.export import export
+    from scaling.speech.weights import Weights
+    from sweeps.outputs import SUFFIX, find_run
+
+    run = find_run(args.run)
+    weights = Weights.load(run)
+    output = args.output or Path((run.name if run.is_dir() else run.stem) + SUFFIX[args.to])
+    export(weights, args.to, output)
+    print(f"wrote {output}: {weights.shape}, {weights.shape.frontend}, {weights.spec['objective']}")
+    return 0
+
+
+def run_pilot(args: argparse.Namespace) -> int:
+    """Tune learning rate and batch."""
+    from sweeps.gridfile import load_grid
+    from sweeps.pilot import pilot
+
+    output = args.output or args.grid.with_suffix(".tuned.yaml")
+    print(pilot(load_grid(args.grid), results=args.results, executor=args.executor, output=output))
+    return 0
+
+
+def _write_json(target: str | None, value: Any) -> None:
+    """Write JSON to a file, or to standard output for `-`."""
+    from scaling.files import plain, write_json
+
+    if target == "-":
+        print(json.dumps(plain(value), indent=1))
+    elif target is not None:
+        write_json(Path(target), value)
