@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", default=",".join(CASES))
     parser.add_argument("--precisions", default="fp32,bf16")
+    parser.add_argument("--ours", default=",".join(OURS), help="objectives of ours")
     parser.add_argument("--compile", action="store_true", help="compile our layers")
     parser.add_argument("--one", nargs=3, metavar=("SHAPE", "CONTENDER", "PRECISION"), help="in this process, as JSON")
     args = parser.parse_args()
@@ -120,7 +121,7 @@ def main() -> None:
         for precision in args.precisions.split(","):
             for name in args.shapes.split(","):
                 peers = PEERS if CASES[name].shape.frontend == "waveform" else ()
-                for contender in ("ceiling", *OURS, *peers):
+                for contender in ("ceiling", *args.ours.split(","), *peers):
                     command = [sys.executable, "-m", "benchmarks.training", "--one", name, contender, precision]
                     command += ["--compile"] if args.compile else []
                     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -144,12 +144,16 @@ def _last_metrics(folder: SweepFolder, run_id: str) -> dict[str, Any] | None:
 
 def format_status(folder: SweepFolder, runs: list[RunStatus]) -> str:
     """Return a table of runs and a line that counts them."""
+    apart = [
+        key for key in ("objective", "unique_hours") if len({run.row.get(key) for run in runs}) > 1
+    ]  # told where it differs
     rows = []
     for run in runs:
         row = run.row
         rows.append(
             [
                 run.state,
+                *(f"{row[key]:g} h" if isinstance(row[key], float) else str(row[key]) for key in apart),
                 format_flops(row["budget"]) if row["budget"] else "-",
                 format_count(row["params"]) if row["params"] else "-",
                 str(row["seed"]),
@@ -159,7 +163,8 @@ def format_status(folder: SweepFolder, runs: list[RunStatus]) -> str:
                 run.id,
             ]
         )
-    table = format_table(["state", "budget", "N", "seed", "done", "loss", "time", "run"], rows, left=(0, 7))
+    header = ["state", *(key.partition("_")[0] for key in apart), "budget", "N", "seed", "done", "loss", "time", "run"]
+    table = format_table(header, rows, left=(0, len(header) - 1))
     return f"{table}\n{format_counts(folder, runs)}"
 
 

@@ -13,6 +13,7 @@ from scaling.units import format_flops
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
 from sweeps.status import sweep_status
+from sweeps.tracking import find_tracker
 
 SCHEMA = 1
 
@@ -109,6 +110,8 @@ def check(plan: Plan) -> None:
         )
     if not plan.runs:
         raise InputError("nothing to run: every point is dropped", where=file, remedy="`scaling-sweep plan` says why")
+    if plan.grid.cluster.tracker is not None:
+        find_tracker(plan.grid.cluster.tracker, str(file.resolve().parent))
     check_cap(plan)
 
 

@@ -80,6 +80,7 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
         lease.release()
         place.tell(folder.run(run_id), go=False)
         return "done-before"
+    told = False
     attempt = _new_attempt(folder.run(run_id))
     try:
         spec, settings = folder.spec(run_id), folder.sweep()
@@ -92,6 +93,7 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
             trackers=trackers(settings.get("tracker"), folder.run(run_id), spec),
         )
         trainer = load_trainer(spec.trainer, spec.where.get("trainer"))
+        told = True
         place.tell(folder.run(run_id), go=True)
         record = trainer.train(spec, run)
         if record is None:
@@ -109,6 +111,8 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
         _exit(attempt, "stopped")
         raise
     except BaseException as error:  # SystemExit too: a trainer that leaves has not trained
+        if not told:
+            place.tell(folder.run(run_id), go=False)
         _exit(attempt, "failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise
     finally:

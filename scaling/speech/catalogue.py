@@ -90,6 +90,7 @@ CATALOGUE: Mapping[str, Objective] = {
             "temperature": 0.1,
             "gumbel": [2.0, 0.5, 0.69],
             "diversity": 0.1,
+            "group_seconds": GROUP_SECONDS,
         },
     ),
     "tera": Objective(head=_tera, targets={"kind": "mfcc", "normalise": True, "fit_hours": 1.0}),
@@ -111,6 +112,7 @@ def resolved_settings(objective: str, shape: Shape, given: Mapping[str, Any], cr
     if settings.get("head", 0) is None:
         settings["head"] = min(NARROW, shape.width)
     if objective == "wav2vec2":
-        fitting = [g for g in range(1, crops + 1) if crops % g == 0 and g * seconds <= GROUP_SECONDS]
+        most = settings.pop("group_seconds")
+        fitting = [g for g in range(1, crops + 1) if crops % g == 0 and g * seconds <= most]
         settings["group"] = max(fitting, default=1)
     return settings

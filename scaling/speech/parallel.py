@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,10 @@ from scaling.errors import InputError
 
 if TYPE_CHECKING:
     from scaling.speech.model import Model
+
+
+WAIT = timedelta(hours=2)
+"""How long the processes wait for one another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +72,8 @@ def join_team() -> Iterator[Team]:
         return
     ours = not distributed.is_initialized()
     if ours:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # one process makes features and targets while the others wait, where no submission made them before
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
     try:
         yield Team(rank=distributed.get_rank(), size=size, device=device)
     finally:
@@ -107,7 +113,8 @@ def split(crops: int, group: int, team: Team, micro: int | None) -> list[tuple[i
             f"{team.size} processes cannot share a batch of {crops} crops in groups of {group} equally",
             where="processes",
             value=team.size,
-            remedy=f"use {', '.join(map(str, able[:12]))} processes (GPUs x nodes), or another train.batch",
+            remedy=f"use {', '.join(map(str, able[:12]))} processes (GPUs x nodes), another train.batch"
+            + (", or a smaller objective_args.wav2vec2.group_seconds" if group > 1 else ""),
         )
     share = groups // team.size * group
     step = share if micro is None else max(1, micro // group) * group

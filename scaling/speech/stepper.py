@@ -84,12 +84,12 @@ class Stepper:
             group["lr"] = rate * group["share"]
         self.model.train()
         skip = tuple(skipped_layers(self.spec.seed, step, self._layers, settings["layer_drop"]))
-        own = 0.0
+        own = torch.zeros((), dtype=torch.float64, device=self.team.device)  # read once: reading waits for a GPU
         waiting = list(passes)
         for number, one in enumerate(waiting):
             weight = len(one.mask) / settings["crops"]
-            own += weight * self._pass(one.to(self.team.device), weight, step, skip, number == len(waiting) - 1)
-        loss, asked = self.team.total([own, float(stop)])
+            own = own + weight * self._pass(one.to(self.team.device), weight, step, skip, number == len(waiting) - 1)
+        loss, asked = self.team.total([float(own), float(stop)])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings["clip"])
         size = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         done = Step(loss=loss, norm=size, rate=rate, stop=bool(asked))
@@ -98,7 +98,7 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         return done
 
-    def _pass(self, one: MicroBatch, weight: float, step: int, skip: tuple[int, ...], last: bool) -> float:
+    def _pass(self, one: MicroBatch, weight: float, step: int, skip: tuple[int, ...], last: bool) -> torch.Tensor:
         """Go forward and backward over one micro-batch and return its mean loss."""
         if self._settings["dropout"]:
             torch.manual_seed(key(self.spec.seed, DROPOUT, one.first))
@@ -106,7 +106,7 @@ class Stepper:
             loss, losses = self.wrapped(one.inputs, one.mask, one.given, share=step / self._horizon, skip=skip)
             # gradients are averaged over the processes, and a share is of the whole batch
             (loss * (weight * self.team.size)).backward()
-        return float(losses.main.detach().mean())
+        return losses.main.detach().double().mean()
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

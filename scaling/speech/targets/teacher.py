@@ -10,8 +10,6 @@ import torch
 
 from scaling.cost import forward_flops
 from scaling.errors import InputError
-from scaling.files import read_json
-from scaling.shape import FRAME_STRIDE
 from scaling.speech.corpus.store import Corpus
 from scaling.speech.derived import Frames
 from scaling.speech.features import make_features
@@ -46,21 +44,24 @@ class Teacher:
                 remedy=f"name the run whose weights have the hash {expected}",
             )
         weights = Weights.load(Path(folder))
-        self.layer = check_layer(weights, layer, folder)
+        check_layer(weights, layer, folder)
         self.shape = weights.shape
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._encoder = weights.encoder().to(self._device)
+        del self._encoder.encoder.transformer.layers[layer:]
         forward = forward_flops(self.shape, UTTERANCE_SAMPLES)
         used = forward["frontend"] + forward["projection"] + forward["position"]
         used_layers = (forward["linear"] + forward["attention"]) * layer / self.shape.layers
         self.flops_per_frame = (used + used_layers) / self.shape.frames(UTTERANCE_SAMPLES)
-        record = Path(folder).parents[1] / "records" / f"{Path(folder).name}.json"
-        self.flops: float = read_json(record)["flops_total"] if record.exists() else weights.flops_total
+        self.flops: float = weights.flops_total
         """FLOPs that training it took, its own targets included."""
 
     @torch.inference_mode()
     def read(self, corpus: Corpus, utterances: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (utterance, [frames, width]) of the layer; a last frame that the waveform lacks is repeated."""
+        """Yield (utterance, [frames, width]) of the layer.
+
+        A waveform is read whole: what lies behind its last frame of 20 ms is what the convolutions need for that frame.
+        """
         frames = Frames(corpus)
         features = make_features(corpus) if self.shape.frontend == "logmel" else None
         for u in utterances:
@@ -68,17 +69,14 @@ class Teacher:
             if features is not None:
                 source = features[frames.offsets[u] : frames.offsets[u + 1]].astype(np.float32)
             else:
-                source = corpus.samples(u)[: count * FRAME_STRIDE].astype(np.float32) / 32768.0
+                source = corpus.samples(u).astype(np.float32) / 32768.0
             inputs = torch.from_numpy(source)[None].to(self._device)
-            hidden = self._encoder.hidden_states(inputs)[self.layer][0].float().cpu().numpy()
-            missing = count - len(hidden)
-            yield int(u), np.pad(hidden, ((0, max(0, missing)), (0, 0)), mode="edge")[:count]
+            yield int(u), self._encoder.hidden_states(inputs)[-1][0, :count].float().cpu().numpy()
 
 
-def check_layer(weights: Weights, layer: int, where: object) -> int:
-    """Return the layer, refusing one that the encoder does not have."""
+def check_layer(weights: Weights, layer: int, where: object) -> None:
+    """Refuse a layer that the encoder does not have."""
     if not 1 <= layer <= weights.shape.layers:
         raise InputError(
             f"the teacher has layers 1 to {weights.shape.layers}", where=where, value=layer, remedy="name one of them"
         )
-    return layer

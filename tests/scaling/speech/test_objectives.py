@@ -123,9 +123,9 @@ def same_noise(monkeypatch, mask, keys, groups, codes):
     monkeypatch.setattr(torch.Tensor, "exponential_", lambda self: self.copy_(-torch.log(noise).reshape(self.shape)))
 
 
-@pytest.mark.parametrize("codes", [4, 320])
-def test_the_whole_model_has_the_loss_of_transformers_with_hard_codes(corpus, codes):
+def test_the_whole_model_has_the_loss_of_transformers_with_hard_codes(corpus):
     """Few codes: many negatives equal the positive and are struck out in both."""
+    codes = 4
     ours, theirs, batch, given = whole_pair(corpus, codes=codes)
     mask = batch.mask
     with torch.inference_mode():
@@ -140,8 +140,7 @@ def test_the_whole_model_has_the_loss_of_transformers_with_hard_codes(corpus, co
     torch.testing.assert_close(encoded.hidden, theirs.wav2vec2(batch.inputs, mask_time_indices=mask)[0], **CLOSE)
     torch.testing.assert_close(losses.main.sum(), expected.contrastive_loss, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(diversity(chosen) * mask.sum(), expected.diversity_loss, rtol=1e-5, atol=1e-3)
-    struck = int((losses.parts["candidates"] < 21).sum())
-    assert struck > 0 or codes == 320
+    assert (losses.parts["candidates"] < 21).any()
 
 
 def test_the_whole_model_trains_as_transformers_does(corpus, monkeypatch):

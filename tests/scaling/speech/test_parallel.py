@@ -1,12 +1,12 @@
 """Processes that train one run together: one, two, sharded, in micro-batches and resumed, all with the same result."""
 
+import itertools
 import json
 import math
 import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -135,7 +135,6 @@ def runs(corpus, tmp_path_factory):
     ]
     whole = known["hubert"]
     resumed = replaced(whole, execution={"shard": True})
-    write_json(folder / "one-two.spec", whole.to_dict())
     stop_alone(folder / "one-two", whole, 13)
     jobs += [
         job(folder, "one-two", whole, shared=True),
@@ -143,7 +142,7 @@ def runs(corpus, tmp_path_factory):
         job(folder, "sharded-one", resumed, shared=True, stop=13),
     ]
     stop_alone(folder / "one-sharded", whole, 13)
-    jobs += [job(folder, "one-sharded", resumed, shared=True)]
+    jobs += [job(folder, "one-sharded", resumed, shared=True), job(folder, "saving", whole, save_every=0.0)]
     together(folder, jobs)
     return folder
 
@@ -163,8 +162,6 @@ def alone(corpus, tmp_path_factory):
 
 def stop_alone(folder, spec, steps):
     """Train some steps in this process and stop there."""
-    import itertools
-
     asked = itertools.count()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scaling.run.STOP_CHECK_SECONDS", 0.0)
@@ -227,6 +224,15 @@ def test_a_run_stopped_with_two_processes_goes_on_alone(runs, alone, corpus, nam
     assert [(e["from_step"], e["processes"], e["sharded"]) for e in record.execution] == [(0, 2, shard), (14, 1, False)]
 
 
+def test_processes_save_together_when_the_first_finds_it_due(runs, alone):
+    """Sharded weights are gathered for a checkpoint, so all take part in one; by the second's clock none is due."""
+    assert_same(alone("hubert"), ended(runs, "saving"))
+    assert [path.name for path in sorted((runs / "saving").glob("checkpoint*"))] == [
+        "checkpoint-000038.pt",
+        "checkpoint-000039.pt",
+    ]
+
+
 def test_only_the_first_process_writes(runs):
     """The second has a folder of its own here: it stays empty, and its record is the same."""
     for name in (*(f"two-{name}" for name in CATALOGUE), "sharded-hubert"):
@@ -263,6 +269,15 @@ def test_processes_that_cannot_share_the_batch_are_told_how_many_can(corpus, tmp
         )
         assert "use 1, 2, 4 processes (GPUs x nodes), or another train.batch" in told
     assert not list(tmp_path.glob("three.*.json"))
+
+
+def test_nobody_waits_for_ever_when_the_first_process_is_refused(corpus, tmp_path):
+    """The first makes the labels while the others wait; when that is refused they end too."""
+    spec = specs(corpus)["hubert"]
+    spec = replaced(spec, targets={**spec.targets, "clusters": 60_000})
+    (first, code), (_, other) = launch(tmp_path, [job(tmp_path, "two", spec)], 2)
+    assert (code, other) == (1, 1)
+    assert "frames to fit 60000 clusters on" in first
 
 
 def team(rank, size):
@@ -305,7 +320,3 @@ def test_a_team_of_one_needs_no_others(monkeypatch):
         assert (alone.rank, alone.size, alone.leads) == (0, 1, True)
         assert alone.total([1.5, 2.0]) == [1.5, 2.0]
         alone.wait()
-
-
-def test_jobs_are_small():
-    assert Path(__file__).exists()

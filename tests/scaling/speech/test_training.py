@@ -297,6 +297,16 @@ def test_precision_joined_crops_and_augmentation_train_and_resume_bit_for_bit(co
     assert (plain.eval_id == whole.eval_id) == ("join" not in changes), "joined clips are other clips"
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of its own ways
+def test_compiled_layers_train_to_the_same_loss(corpus, tmp_path):
+    spec = spec_for(corpus, updates=20)
+    plain = train(spec, RunFolder(tmp_path / "plain"))
+    compiled = train(dataclasses.replace(spec, execution={"compile": True}), RunFolder(tmp_path / "compiled"))
+    assert compiled.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert [e["compiled"] for e in (*plain.execution, *compiled.execution)] == [False, True]
+
+
 def test_width_scaling_gives_matrices_that_read_the_width_its_share_of_the_rate(corpus):
     from scaling.speech import settings_of
     from scaling.speech.model import Model, optimiser_groups
