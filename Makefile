@@ -10,7 +10,7 @@ help:
 	@echo "make venv       a .venv with the package, editable, and everything the tests need"
 	@echo "make demo       a corpus, a sweep and a fit: a compute-optimal model size in ten minutes"
 	@echo "make test       the fast tests"
-	@echo "make test-slow  the slow tests: coverage of the law's intervals, the wheel in an empty environment"
+	@echo "make test-slow  the slow tests: coverage of the law's intervals, a pilot, compiled layers, the wheel in an empty environment"
 	@echo "make test-slurm the SLURM tests, on a real cluster of this machine (installs SLURM through apt, as root)"
 	@echo "make check      lint and types"
 

@@ -203,3 +203,27 @@ def masked_frames(frames: int, prob: float, length: int) -> int:
         113
     """
     return max(1, round(frames * (1 - (1 - prob / length) ** length)))
+
+
+def check_shares(crops: int, group: int, processes: int, *, where: object = "processes") -> None:
+    """Refuse a number of processes that cannot share a batch equally.
+
+    Args:
+        crops: Crops of the batch.
+        group: Crops that stay on one process, since the objective takes statistics over them.
+        processes: Processes that share it.
+        where: The place that a message names.
+
+    Raises:
+        InputError: With the numbers that can.
+    """
+    groups = crops // group
+    if groups % processes:
+        able = [n for n in range(1, groups + 1) if groups % n == 0]
+        raise InputError(
+            f"{processes} processes cannot share a batch of {crops} crops in groups of {group} equally",
+            where=where,
+            value=processes,
+            remedy=f"use {', '.join(map(str, able[:12]))} processes (GPUs x nodes), another train.batch"
+            + (", or a smaller objective_args.wav2vec2.group_seconds" if group > 1 else ""),
+        )

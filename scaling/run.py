@@ -84,6 +84,10 @@ class RunFolder:
         """Whether the run was told to stop, by a look that does not wait for the next one due."""
         return self._stopped or self._stop()
 
+    def note_stop(self) -> None:
+        """Note that the run was told to stop by another of the processes that train it."""
+        self._stopped = True
+
     @property
     def save_due(self) -> bool:
         """Whether the saving interval has passed since the last save."""
@@ -111,6 +115,8 @@ class RunFolder:
                 break
             except Exception as error:
                 print(f"{path} cannot be read ({type(error).__name__}): the one before it is used", file=sys.stderr)
+                if self.leader:  # or it would count as one of the two that are kept
+                    path.unlink(missing_ok=True)
         if self.leader and self._metrics.exists():
             os.truncate(self._metrics, min(whole["metrics_size"], self._metrics.stat().st_size))
         return whole["state"]
@@ -136,7 +142,10 @@ class RunFolder:
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         for tracker in self._trackers:
-            tracker(step, metrics)
+            try:
+                tracker(step, metrics)
+            except Exception as error:
+                print(f"a tracker failed at step {step}: {type(error).__name__}: {error}", file=sys.stderr)
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoints of a run whose record is written."""

@@ -114,7 +114,7 @@ def submit_grid(args: argparse.Namespace) -> int:
     plan = _load_plan(args)
     print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
     if args.dry_run:
-        check(plan)
+        check(plan, args.executor or plan.grid.cluster.executor)
         folder = SweepFolder(args.results / plan.grid.name)
         new = [point for point in plan.runs if not folder.record_file(point.spec.id).exists()]
         print(f"{len(new)} runs would start, {len(plan.runs) - len(new)} are done")

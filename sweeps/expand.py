@@ -12,7 +12,7 @@ from scaling.errors import InputError
 from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE, Shape
 from scaling.sizes import ladder, log_spaced
-from scaling.speech.catalogue import CATALOGUE, resolved_settings
+from scaling.speech.catalogue import CATALOGUE, crops_together, resolved_settings
 from scaling.units import format_count
 from sweeps.grid import Grid, ReferenceBudget
 from sweeps.recipes import LARGE
@@ -200,6 +200,8 @@ def _objective_args(grid: Grid, corner: Corner, crops: int) -> dict[str, Any]:
     head = head or grid.train.head
     if head is not None and "head" in CATALOGUE[corner.objective].settings:
         given.setdefault("head", head)
+    if corner.objective == "wav2vec2":
+        given["group_seconds"] = _group_seconds(grid)
     return resolved_settings(corner.objective, shape, given, crops, grid.train.crop_seconds)
 
 
@@ -244,7 +246,7 @@ def _crops(grid: Grid, corner: Corner, one: Cost) -> int:
         assert corner.budget is not None
         frames = corner.budget / (one.flops_per_step / one.frames_per_step)
         hours = frames / FRAMES_PER_SECOND / 3600
-    return max(1, round(grid.train.batch(hours) / grid.train.crop_seconds))
+    return _whole_groups(grid, round(grid.train.batch(hours) / grid.train.crop_seconds))
 
 
 def _fixed_crops(grid: Grid, where: str) -> int:
@@ -256,7 +258,25 @@ def _fixed_crops(grid: Grid, where: str) -> int:
             value="train.batch: auto" if grid.train.batch == AUTO_BATCH else "a rule with an exponent",
             remedy="give train.batch in seconds, such as batch: 16",
         )
-    return max(1, round(grid.train.batch.value / grid.train.crop_seconds))
+    return _whole_groups(grid, round(grid.train.batch.value / grid.train.crop_seconds))
+
+
+def _whole_groups(grid: Grid, crops: int) -> int:
+    """Return the crops of a batch: where wav2vec 2.0 is swept, less than one of its groups or a whole number of them.
+
+    All objectives of the grid get the same batch.
+    """
+    if not grid.built_in or "wav2vec2" not in grid.objectives:
+        return max(1, crops)
+    seconds = _group_seconds(grid)
+    together = crops_together(seconds, grid.train.crop_seconds)
+    return max(1, crops if crops <= together else round(crops / together) * together)
+
+
+def _group_seconds(grid: Grid) -> float:
+    """Return the audio over which wav2vec 2.0's diversity is counted."""
+    given = grid.objective_args.get("wav2vec2", {}).get("group_seconds")
+    return float(given or grid.train.group_seconds)
 
 
 def _six_digits(value: float) -> float:

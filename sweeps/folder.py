@@ -97,18 +97,22 @@ class SweepFolder:
     def waits_for_parent(self, row: dict[str, Any]) -> bool:
         """Return whether a planned run starts from another's state, which that one has yet to reach.
 
-        A parent that ended without leaving it, or was never submitted, is not waited for: the run then begins anew.
+        A parent that is done without having left it is not waited for: the run then begins anew.
         """
         parent = row.get("parent")
-        if not parent or self.record_file(parent["id"]).exists() or not self.run(parent["id"]).exists():
+        if not parent or self.record_file(parent["id"]).exists():
             return False
         return not any(self.run(parent["id"]).glob(f"branch-{parent['step']}.*"))
 
-    def discard_branch(self, spec: RunSpec) -> None:
-        """Remove the state that a finished run started from, which was kept for it alone."""
-        if spec.parent:
-            for path in self.run(spec.parent["id"]).glob(f"branch-{spec.parent['step']}.*"):
-                path.unlink(missing_ok=True)
+    def discard_branches(self, spec: RunSpec) -> None:
+        """Remove the states, by a run that ends, that were kept for runs which are done."""
+        if not spec.parent and not spec.branches:
+            return
+        for row in self.plan():
+            parent = row.get("parent")
+            if parent and self.record_file(row["id"]).exists():
+                for path in self.run(parent["id"]).glob(f"branch-{parent['step']}.*"):
+                    path.unlink(missing_ok=True)
 
     def ask_to_stop(self) -> None:
         """Ask the queue and the workers to save and stop."""

@@ -84,6 +84,8 @@ class TrainSettings:
     """Settings of sizes from `sweeps.recipes.LARGE` on."""
     head: int | None
     large_head: int | None
+    group_seconds: float
+    """Audio over which wav2vec 2.0's diversity is counted, unless its own settings say so."""
     eval_hours: float
 
     def rate_of(self, objective: str) -> LearningRate:

@@ -117,6 +117,13 @@ def load_grid(path: Path) -> Grid:
             where=top.where(),
             remedy="add corpus: {path: corpora/demo}, made by `scaling-sweep corpus synth corpora/demo --hours 10`",
         )
+    if "specaugment" in grid.train.augment and model.frontend != "logmel":
+        raise InputError(
+            "SpecAugment masks log-Mel features, and the front end reads the waveform",
+            where=top.where("train"),
+            value=model.frontend,
+            remedy="use model.frontend: logmel, or augment: {speed: [0.9, 1.1], noise: {}}",
+        )
     if grid.max_epochs and not grid.unique_hours:
         raise InputError(
             "max_epochs counts passes over unique_hours, and they are not given",

@@ -40,6 +40,8 @@ def read_train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
             remedy=f"write {max(1, round(crop * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND:g}",
         )
     rates = _either(section, "peak_lr", _rates, tuned, (recipe.peak_lr, recipe.peak_lr_of))
+    if rates[1]:  # objectives that the grid does not name keep the recipe's
+        rates = (recipe.peak_lr, {**recipe.peak_lr_of, **rates[1]})
     settings = TrainSettings(
         recipe=name,
         batch=_either(section, "batch", parse_batch, tuned, recipe.batch),
@@ -64,6 +66,7 @@ def read_train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
         large={key: value for key, value in recipe.large.items() if key not in section},
         head=recipe.head,
         large_head=recipe.large_head,
+        group_seconds=recipe.group_seconds,
         eval_hours=section.take("eval_hours", number, 0.25),
     )
     section.done()

@@ -110,14 +110,15 @@ class Queue:
 
         A run that starts from another's state waits for it, unless that one failed.
         """
+        pending = self._pending()
         later = {
             row["id"]
             for row in self.folder.plan()
-            if row.get("parent") and row["parent"]["id"] not in self.failed and self.folder.waits_for_parent(row)
+            if row.get("parent") and row["parent"]["id"] in pending and self.folder.waits_for_parent(row)
         }
         return [
             run_id
-            for run_id in self._pending()
+            for run_id in pending
             if run_id not in self.running
             and run_id not in later
             and not is_live(self.folder.run(run_id) / "lease.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 from scaling.errors import InputError
@@ -56,7 +57,8 @@ def find_run(name: str) -> Path:
     if path.exists():
         return path
     sweep, _, run_id = name.rpartition("/")
-    found = sorted(RESULTS.glob(f"{sweep or '*'}/runs/{run_id}*")) if run_id else []
+    pattern = f"{escape(sweep) or '*'}/runs/{escape(run_id)}*"
+    found = sorted(RESULTS.glob(pattern)) if run_id and not path.is_absolute() else []
     if len(found) == 1:
         return found[0]
     raise InputError(

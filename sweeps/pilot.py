@@ -94,6 +94,13 @@ def pilot(grid: Grid, *, results: Path, executor: str, output: Path) -> str:
             where=grid.file,
             remedy="give budgets: [...]; a trainer of your own is tuned through its trainer_args",
         )
+    if len(grid.objectives) > 1:
+        raise InputError(
+            "a pilot tunes one objective",
+            where=f"{grid.file}: objective",
+            value=list(grid.objectives),
+            remedy="pilot a grid of each, and write train.peak_lr: {hubert: RULE, wav2vec2: RULE}",
+        )
     budget, models = _two_sizes(grid)
     base = replace(
         grid,

@@ -33,6 +33,12 @@ class Place:
         if self.size > 1:
             write_json(self._file(run), {"go": go})
 
+    def take_back(self, run: Path) -> None:
+        """Remove the word to train once the run is over; a word not to stays for those who come late."""
+        file = self._file(run)
+        if self.size > 1 and file.exists() and read_json(file)["go"]:
+            file.unlink(missing_ok=True)
+
     def told(self, run: Path, stopped: Callable[[], bool]) -> bool:
         """Wait for the first process's word and return it; False when none came, or the run was stopped before."""
         until = time.monotonic() + WAIT_SECONDS
@@ -47,12 +53,10 @@ class Place:
 
 
 def task_place() -> Place:
-    """Return the place of this process, from SLURM's or torchrun's variables; alone where there are none."""
-    for size, rank, names in (
-        ("WORLD_SIZE", "RANK", ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")),
-        ("SLURM_NTASKS", "SLURM_PROCID", ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")),
-    ):
-        if size in os.environ and rank in os.environ:
-            job = "-".join(os.environ.get(name, "0") for name in names)
-            return Place(rank=int(os.environ[rank]), size=int(os.environ[size]), job=job)
-    return Place(rank=0, size=1, job="")
+    """Return the place of this process in a SLURM job that submitit started; alone anywhere else."""
+    size = int(os.environ.get("SLURM_NTASKS", "1"))
+    if size == 1 or os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
+        return Place(rank=0, size=1, job="")
+    # an element of an array has a job id of its own, and a job that was requeued another count
+    job = "-".join(os.environ.get(name, "0") for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"))
+    return Place(rank=int(os.environ["SLURM_PROCID"]), size=size, job=job)

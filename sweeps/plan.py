@@ -37,8 +37,12 @@ class Point:
     @property
     def flops_new(self) -> float | None:
         """The part of C that this run spends itself, beyond the steps that its parent takes."""
-        inherited = self.spec.parent.get("step", 0)
-        return self.cost.flops_per_step * (self.spec.updates - inherited) if self.cost else None
+        return self.cost.flops_per_step * self.updates_new if self.cost else None
+
+    @property
+    def updates_new(self) -> int:
+        """Steps that this run takes itself."""
+        return self.spec.updates - int(self.spec.parent.get("step", 0))
 
     @property
     def frames(self) -> float | None:
@@ -155,9 +159,11 @@ def make_plan(grid: Grid) -> Plan:
     resolved = [resolve(grid, corner, trainer, corpus_hash, where) for corner in corners(grid, unique_hours)]
     if teacher:
         resolved = [with_teacher(one, teacher) for one in resolved]
-    if grid.built_in and grid.train.share_trunk:
-        resolved = share_trunks(grid, resolved)
     points = [_point(grid, one) for one in resolved]
+    if grid.built_in and grid.train.share_trunk:  # of those that run: a trunk that is dropped would carry nothing
+        kept = [one for one, point in zip(resolved, points, strict=True) if point.status != "dropped"]
+        tied = iter(share_trunks(grid, kept))
+        points = [point if point.status == "dropped" else _point(grid, next(tied)) for point in points]
     _refuse_repeats(grid, points)
     censored = censored_budgets(points)
     warnings += remarks(grid, points, censored)

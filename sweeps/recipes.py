@@ -15,6 +15,7 @@ from typing import Any
 
 from scaling.cost import params_kept
 from scaling.shape import Shape
+from scaling.speech.catalogue import GROUP_SECONDS
 from sweeps.rules import AUTO_BATCH, PEAK_LR, LearningRate, PowerRule
 
 SHAPES = {
@@ -70,6 +71,8 @@ class Recipe:
     head: int | None = None
     """Width of the head of hubert and wav2vec2; None is that of the encoder, at most 256."""
     large_head: int | None = None
+    group_seconds: float = GROUP_SECONDS
+    """Audio over which wav2vec 2.0's diversity is counted."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -89,5 +92,6 @@ RECIPES: Mapping[str, Recipe] = {
         large={"dropout": 0.0, "layer_drop": 0.0},
         head=256,
         large_head=768,
+        group_seconds=155.6,
     ),
 }

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from sweeps.folder import SweepFolder
+from sweeps.place import task_place
 from sweeps.worker import Stop, run_one
 
 HELD_SECONDS = 150.0
@@ -35,7 +36,11 @@ class SlurmRun:
         while outcome == "held-elsewhere" and not stop.asked and time.monotonic() < until:
             time.sleep(POLL_SECONDS)
             outcome = run_one(sweep, run_id, stop)
-        if stop.asked and outcome in ("stopped", "held-elsewhere") and not SweepFolder(sweep).stop_asked():
+        if outcome == "held-elsewhere":
+            task_place().tell(SweepFolder(sweep).run(run_id), go=False)
+        # a stop may have reached another process of the run first: then the signal is on its way here
+        stopped = outcome == "stopped" or (stop.asked and outcome == "held-elsewhere")
+        if stopped and not SweepFolder(sweep).stop_asked():
             if signal.SIGUSR2 not in stop.signals:
                 _wait_for_the_end(stop)
             if callable(requeue):

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from scaling.cost import check_shares
 from scaling.errors import InputError, WorkError
 from scaling.files import plain, read_json, write_bytes, write_json, write_json_lines
 from scaling.units import format_flops
@@ -41,9 +42,9 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
     Raises:
         InputError: When the plan has refused points, is provisional, or goes beyond its cap.
     """
-    check(plan)
     grid = plan.grid
     executor = executor or grid.cluster.executor
+    check(plan, executor)
     folder = SweepFolder(results / grid.name)
     before = sweep_status(folder) if folder.sweep_file.exists() else []
     new = write_plan(plan, folder, executor)
@@ -81,8 +82,8 @@ def _run_here(folder: SweepFolder, ids: list[str]) -> None:
             raise WorkError(message) from error
 
 
-def check(plan: Plan) -> None:
-    """Refuse a plan that must not run."""
+def check(plan: Plan, executor: str = "local") -> None:
+    """Refuse a plan that must not run, or not by this executor."""
     file = plan.grid.file
     teacher = plan.grid.teacher
     if teacher is not None and not teacher.exists():
@@ -113,6 +114,19 @@ def check(plan: Plan) -> None:
     if plan.grid.cluster.tracker is not None:
         find_tracker(plan.grid.cluster.tracker, str(file.resolve().parent))
     check_cap(plan)
+    if plan.grid.built_in and executor == "slurm":
+        _check_shares(plan)
+
+
+def _check_shares(plan: Plan) -> None:
+    """Refuse runs whose batch the processes that SLURM starts cannot share equally."""
+    from sweeps.slurm import resources_of
+
+    for point in plan.runs:
+        resources = resources_of(plan, point)
+        processes = int(resources["processes"]) * int(resources["nodes"])
+        crops, group = point.spec.train["crops"], int(point.spec.objective_args.get("group", 1))
+        check_shares(crops, group, processes, where=f"{plan.grid.file}: cluster.resources")
 
 
 def check_cap(plan: Plan) -> None:
@@ -136,7 +150,10 @@ def check_cap(plan: Plan) -> None:
 
 
 def _gpu_hours(plan: Plan) -> float | None:
-    """Return hours times GPUs of all runs; a run whose resources are not said counts as one GPU."""
+    """Return hours times GPUs of all runs; a run whose resources are not said counts as one GPU.
+
+    The time is that of the whole batch on one device: processes that share it take as many device hours together.
+    """
     from sweeps.slurm import resources_of
 
     hours = 0.0
@@ -144,7 +161,7 @@ def _gpu_hours(plan: Plan) -> float | None:
         if point.seconds is None:
             return None
         resources = resources_of(plan, point)
-        hours += point.seconds / 3600 * max(1, int(resources["gpus"])) * int(resources["nodes"])
+        hours += point.seconds / 3600 * max(1, int(resources["gpus"])) / int(resources["processes"])
     return hours
 
 

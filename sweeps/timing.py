@@ -36,7 +36,7 @@ def with_times(plan: Plan) -> Plan:
                 show(number)
         write_json(_cache_file(), {**_read(), **{key: known[key] for key in missing}})
     points = [
-        replace(p, seconds=known[keys[p.spec.id]] * p.spec.updates) if p.status == "run" else p for p in plan.points
+        replace(p, seconds=known[keys[p.spec.id]] * p.updates_new) if p.status == "run" else p for p in plan.points
     ]
     return replace(plan, points=points)
 

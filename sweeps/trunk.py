@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from scaling.records import content_hash
+from scaling.speech.catalogue import CATALOGUE
 from scaling.speech.schedule import stable_updates
 from sweeps.expand import Resolved, warmup_updates
 from sweeps.grid import Grid
@@ -30,7 +31,9 @@ def share_trunks(grid: Grid, runs: list[Resolved]) -> list[Resolved]:
     tied: dict[int, Resolved] = {}
     for of_kind in kinds.values():
         lengths = [run.spec.updates for run in of_kind]
-        shared = {"warmup_updates": warmup_updates(grid, min(lengths)), "horizon": max(lengths)}
+        shared = {"warmup_updates": warmup_updates(grid, min(lengths))}
+        if CATALOGUE[of_kind[0].spec.objective].anneals:  # by the trunk's length, so that the first steps are the same
+            shared["horizon"] = max(lengths)
         specs = [replace(run.spec, train={**run.spec.train, **shared}) for run in of_kind]
         trunk = max(specs, key=lambda spec: spec.updates)
         leaves = {spec.id: stable_updates(spec.updates) for spec in specs if spec is not trunk}

@@ -103,7 +103,7 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
             record = _checked(record, spec.id)
             write_json(folder.record_file(run_id), record.to_dict(), once=True)
             run.discard_checkpoint()
-            folder.discard_branch(spec)
+            folder.discard_branches(spec)
             outcome = record.status
         _exit(attempt, outcome)
         return outcome
@@ -116,6 +116,7 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
         _exit(attempt, "failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise
     finally:
+        place.take_back(folder.run(run_id))
         lease.release()
 
 
@@ -123,12 +124,13 @@ def follow(folder: SweepFolder, run_id: str, place: Place, stop: Stop) -> str:
     """Train beside the process that leads a run, once that says so, and return an outcome."""
     if not place.told(folder.run(run_id), lambda: stop.asked or folder.stop_asked()):
         return "done-before" if folder.record_file(run_id).exists() else "held-elsewhere"
-    spec = folder.spec(run_id)
+    spec, settings = folder.spec(run_id), folder.sweep()
     run = RunFolder(
         folder.run(run_id),
-        save_every=folder.sweep()["save_every"],
+        save_every=settings["save_every"],
         stop=lambda: stop.asked or folder.stop_asked(),
         leader=False,
+        keep_weights=settings.get("keep_weights", True),
     )
     record = load_trainer(spec.trainer, spec.where.get("trainer")).train(spec, run)
     return "stopped" if record is None else record.status

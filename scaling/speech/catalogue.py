@@ -44,10 +44,8 @@ class Objective:
     targets: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Settings of what it predicts, where that is made once from the corpus, with their defaults."""
 
-    @property
-    def has_targets(self) -> bool:
-        """Whether something is made from the corpus before training."""
-        return bool(self.targets)
+    anneals: bool = False
+    """Whether the loss depends on how much of the run is done."""
 
 
 def _hubert(shape: Shape, settings: Mapping[str, Any], targets: Mapping[str, Any]) -> Head:
@@ -81,6 +79,7 @@ CATALOGUE: Mapping[str, Objective] = {
     ),
     "wav2vec2": Objective(
         head=_wav2vec2,
+        anneals=True,
         mask_prob=0.65,
         settings={
             "head": None,
@@ -112,7 +111,10 @@ def resolved_settings(objective: str, shape: Shape, given: Mapping[str, Any], cr
     if settings.get("head", 0) is None:
         settings["head"] = min(NARROW, shape.width)
     if objective == "wav2vec2":
-        most = settings.pop("group_seconds")
-        fitting = [g for g in range(1, crops + 1) if crops % g == 0 and g * seconds <= most]
-        settings["group"] = max(fitting, default=1)
+        settings["group"] = min(crops, crops_together(settings.pop("group_seconds"), seconds))
     return settings
+
+
+def crops_together(group_seconds: float, seconds: float) -> int:
+    """Return the crops of a group of so much audio. A batch is less than one group, or a whole number of them."""
+    return max(1, int(group_seconds / seconds + 1e-9))

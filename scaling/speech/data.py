@@ -50,10 +50,6 @@ class Batch:
     numbers: np.ndarray
     """Number of each crop in the run or in the evaluation set, [crops]: the key of all that is random in a crop."""
 
-    def labels(self, labels: np.ndarray) -> torch.Tensor:
-        """Return the labels of the crops' frames, [crops, frames]."""
-        return torch.from_numpy(labels[self.frames].astype(np.int64))
-
 
 class Pass:
     """Some utterances' frames end to end, in groups, and where crops of them start.

@@ -83,7 +83,7 @@ def eval_id(spec: RunSpec, corpus: Corpus, targets: Targets | None, model: Model
     facts = {
         "objective": spec.objective,
         "corpus": corpus.hash,
-        "crop_frames": Shape.from_dict(spec.model).frames(settings["crop_samples"]),
+        "crop": [settings["crop_samples"], Shape.from_dict(spec.model).frames(settings["crop_samples"])],
         "join": settings["join"],
         "mask": [settings["mask_prob"], settings["mask_length"], EVAL_SEED],
         "eval_hours": settings["eval_hours"],

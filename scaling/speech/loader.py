@@ -38,7 +38,6 @@ class Prefetch(Generic[T]):
         ahead: int = 2,
         threads: int = 1,
         *,
-        finish: Callable[[Any], T] | None = None,
         pin: bool = False,
     ) -> None:
         """Start reading.
@@ -49,13 +48,11 @@ class Prefetch(Generic[T]):
             last: The number after the last.
             ahead: Values that are read, or being read, and not yet taken; at least one a thread.
             threads: Threads that read.
-            finish: Applied to each value by the thread that read it, such as looking up labels.
             pin: Whether tensors are moved to pinned memory, for copies to a GPU beside its work.
         """
 
         def make(number: int) -> Any:
             value = read(number)
-            value = value if finish is None else finish(value)
             return pinned(value) if pin else value
 
         self._shared = _Shared(first, last, max(ahead, threads))

@@ -96,4 +96,11 @@ def make_optimiser(model: Model, settings: dict[str, Any]) -> torch.optim.Optimi
     """Return AdamW, fused."""
     groups = optimiser_groups(model, settings)
     betas = tuple(settings["betas"])
-    return torch.optim.AdamW(groups, lr=settings["peak_lr"], betas=betas, eps=settings["epsilon"], fused=True)
+    optimiser = torch.optim.AdamW(groups, lr=settings["peak_lr"], betas=betas, eps=settings["epsilon"], fused=True)
+    for parameter in model.parameters():  # from the start on, so that a layer that was never trained can be saved too
+        optimiser.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+        }
+    return optimiser

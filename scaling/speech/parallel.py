@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
-from torch.distributed.checkpoint import state_dict as sharded
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from scaling.errors import InputError
+from scaling.cost import check_shares
 
 if TYPE_CHECKING:
     from scaling.speech.model import Model
@@ -83,7 +81,8 @@ def join_team() -> Iterator[Team]:
 
 def _export_submitit() -> None:
     """Set torch's variables from those of a SLURM job of several tasks, by submitit's own helper."""
-    if "RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) == 1 or "SLURM_PROCID" not in os.environ:
+    several = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+    if "RANK" in os.environ or not several:
         return
     from submitit.helpers import TorchDistributedEnvironment
 
@@ -106,17 +105,8 @@ def split(crops: int, group: int, team: Team, micro: int | None) -> list[tuple[i
         >>> split(12, 2, Team(rank=1, size=2, device=torch.device("cpu")), 4)
         [(6, 4), (10, 2)]
     """
-    groups = crops // group
-    if groups % team.size:
-        able = [n for n in range(1, groups + 1) if groups % n == 0]
-        raise InputError(
-            f"{team.size} processes cannot share a batch of {crops} crops in groups of {group} equally",
-            where="processes",
-            value=team.size,
-            remedy=f"use {', '.join(map(str, able[:12]))} processes (GPUs x nodes), another train.batch"
-            + (", or a smaller objective_args.wav2vec2.group_seconds" if group > 1 else ""),
-        )
-    share = groups // team.size * group
+    check_shares(crops, group, team.size)
+    share = crops // team.size
     step = share if micro is None else max(1, micro // group) * group
     first = team.rank * share
     return [(first + done, min(step, share - done)) for done in range(0, share, step)]
@@ -134,6 +124,8 @@ def wrap(model: Model, team: Team, *, shard: bool, unused: bool) -> torch.nn.Mod
     if team.size == 1:
         return model
     if shard:
+        from torch.distributed.fsdp import fully_shard
+
         for layer in model.encoder.encoder.transformer.layers:
             fully_shard(layer)
         fully_shard(model)  # in place: the model becomes an FSDPModule
@@ -149,21 +141,45 @@ def gradients_kept(model: torch.nn.Module, last: bool) -> Iterator[None]:
         with model.no_sync():
             yield
         return
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(last)
+    exchange = getattr(model, "set_requires_gradient_sync", None)  # a sharded model's
+    if callable(exchange):
+        exchange(last)
     yield
 
 
 def whole_state(model: Model, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return weights and optimiser by name, whole and on the CPU, whatever they were sharded over."""
-    options = sharded.StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights, state = sharded.get_state_dict(model, optimiser, options=options)
-    return {"model": weights, "optimiser": state}
+    """Return weights and optimiser by the parameters' names, whole and on the CPU, whatever they were sharded over."""
+    moments = {
+        name: {key: _whole(value) for key, value in optimiser.state[parameter].items()}
+        for name, parameter in model.named_parameters()
+    }
+    return {"model": whole_weights(model), "optimiser": moments}
 
 
+def whole_weights(model: Model) -> dict[str, torch.Tensor]:
+    """Return the weights by name, whole and on the CPU; all processes take part."""
+    return {name: _whole(value) for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
 def load_whole_state(model: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load what `whole_state` returned into a model that may be sharded otherwise."""
-    options = sharded.StateDictOptions(full_state_dict=True)
-    sharded.set_state_dict(
-        model, optimiser, model_state_dict=state["model"], optim_state_dict=state["optimiser"], options=options
-    )
+    for name, value in model.state_dict().items():
+        value.copy_(_shared_as(state["model"][name], value))
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state[parameter].items():
+            value.copy_(_shared_as(state["optimiser"][name][key], value))
+
+
+def _whole(value: torch.Tensor) -> torch.Tensor:
+    whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return whole.detach().cpu()
+
+
+def _shared_as(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return a whole tensor, or this process's part of it where another is sharded."""
+    if not hasattr(like, "device_mesh"):
+        return value.to(like.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)  # type: ignore[attr-defined]

@@ -18,8 +18,6 @@ from scaling.speech.objectives.base import Given
 from scaling.speech.parallel import Team, gradients_kept
 from scaling.speech.schedule import learning_rate
 
-PRECISIONS = ("fp32", "tf32", "bf16")
-
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
@@ -132,3 +130,4 @@ def check_precision(precision: str, device: torch.device) -> None:
             remedy="use fp32" + (", or bf16" if precision == "tf32" else "") + " (a new identity), or another device",
         )
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"  # the convolutions; torch allows it unless told otherwise

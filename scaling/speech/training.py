@@ -17,7 +17,7 @@ import torch
 
 from scaling import __version__
 from scaling.cost import Cost
-from scaling.errors import InputError
+from scaling.errors import InputError, WorkError
 from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
 from scaling.speech import cost as run_cost
@@ -29,7 +29,7 @@ from scaling.speech.features import normalisation
 from scaling.speech.loader import Prefetch
 from scaling.speech.model import Model, compile_layers, make_optimiser
 from scaling.speech.opening import micro_crops, open_corpus, open_crops, prepare
-from scaling.speech.parallel import Team, join_team, load_whole_state, split, whole_state, wrap
+from scaling.speech.parallel import Team, join_team, load_whole_state, split, whole_state, whole_weights, wrap
 from scaling.speech.stepper import MicroBatch, Stepper, check_precision
 from scaling.speech.targets import Targets, make_targets
 from scaling.speech.weights import Weights
@@ -38,6 +38,8 @@ CURVE_POINTS = 64
 """Points of the training curve; the loss is averaged between them."""
 MAX_SKIPPED = 10
 """Steps in a row without a finite loss and gradient that end a run as diverged."""
+RESTORE_ATTEMPTS, RESTORE_SECONDS = 10, 3.0
+"""How often, and how long apart, processes that find different checkpoints look again."""
 AHEAD = 2
 """Steps that are read ahead."""
 
@@ -179,6 +181,7 @@ class Training:
                 if done.step in spec.branches:
                     self._save_branch()
                 if taken.stop and done.step < spec.updates:
+                    self.run.note_stop()
                     self._save()
                     return None
                 if self._save_now():
@@ -210,24 +213,47 @@ class Training:
         self.run.save_branch(self.progress.step, self._state())
 
     def _restore(self) -> None:
-        """Load the last checkpoint, or what the parent kept where this run has none."""
+        """Load the last checkpoint, or what the parent kept where this run has none; all processes the same one.
+
+        Each process reads for itself, and a shared file system may show them different files for a moment.
+        """
+        for attempt in range(RESTORE_ATTEMPTS):
+            state = self._read_state()
+            step = float(state["progress"]["step"]) if state is not None else 0.0
+            sums = self.team.total([step, step * step])
+            if self.team.size * sums[1] == sums[0] ** 2:
+                break
+            if attempt == RESTORE_ATTEMPTS - 1:
+                message = f"the processes of this run find different checkpoints; this one that of step {step:.0f}"
+                raise WorkError(message)
+            time.sleep(RESTORE_SECONDS)
+        if state is None:
+            return
+        before = Progress(**state["progress"])
+        if state["run"] == self.spec.id:
+            self.progress = before
+        else:
+            self.progress = Progress(
+                step=before.step,
+                inherited=before.step,
+                skipped=before.skipped,
+                in_a_row=before.in_a_row,
+                started=_now(),
+            )
+        load_whole_state(self.model, self.optimiser, state)
+
+    def _read_state(self) -> dict[str, Any] | None:
         state = self.run.load()
-        if state is not None:
-            if state.get("run") != self.spec.id:
-                raise InputError(
-                    "a checkpoint of another run",
-                    where=self.run.path,
-                    value=state.get("run"),
-                    remedy="move the checkpoint away; the run then begins anew",
-                )
-            self.progress = Progress(**state["progress"])
-        elif self.spec.parent:
+        if state is not None and state.get("run") != self.spec.id:
+            raise InputError(
+                "a checkpoint of another run",
+                where=self.run.path,
+                value=state.get("run"),
+                remedy="move the checkpoint away; the run then begins anew",
+            )
+        if state is None and self.spec.parent:
             state = self.run.load_branch(self.spec.parent["id"], self.spec.parent["step"])
-            if state is not None:
-                step = state["progress"]["step"]
-                self.progress = Progress(step=step, inherited=step, started=_now())
-        if state is not None:
-            load_whole_state(self.model, self.optimiser, state)
+        return state
 
     def _note_execution(self, shard: bool) -> None:
         """Note how the run goes on, where that is new."""
@@ -246,12 +272,15 @@ class Training:
         spent = self.progress.step * self.cost.flops_per_step
         if self.targets is None:
             return spent
-        seen = min(self.progress.step * self.cost.frames_per_step, float(Frames(self.corpus).total))
+        distinct = float(Frames(self.corpus).counts[self.crops.utterances].sum())
+        seen = min(self.progress.step * self.cost.frames_per_step, distinct)
         return spent + self.targets.fit_flops + self.targets.flops_per_frame * seen
 
     def _keep_weights(self) -> None:
-        state = whole_state(self.model, self.optimiser)["model"] if self.run.keep_weights else None
-        if state is None or not self.team.leads:
+        if not self.run.keep_weights:
+            return
+        state = whole_weights(self.model)  # of all processes
+        if not self.team.leads:
             return
         mean, deviation = (None, None)
         if self.model.encoder.shape.frontend == "logmel":

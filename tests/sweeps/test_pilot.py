@@ -63,6 +63,7 @@ def test_diverged_trials_say_nothing_about_the_bottom():
         find_best([trial(1.0, 2.0, math.inf)], CROP)
 
 
+@pytest.mark.slow
 def test_a_pilot_runs_writes_its_rules_and_the_grid_uses_them(tmp_path, corpus, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     grid = textwrap.dedent(

@@ -9,20 +9,18 @@ from sweeps.place import Place, task_place
 
 
 def test_a_process_alone_leads_and_tells_nobody(tmp_path, monkeypatch):
-    for name in ("WORLD_SIZE", "RANK", "SLURM_NTASKS", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
     alone = task_place()
     assert (alone.rank, alone.size) == (0, 1)
     alone.tell(tmp_path, go=True)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("size", "rank"), [("WORLD_SIZE", "RANK"), ("SLURM_NTASKS", "SLURM_PROCID")])
-def test_the_variables_of_slurm_and_torchrun_are_understood(monkeypatch, size, rank):
-    for name in ("WORLD_SIZE", "RANK", "SLURM_NTASKS", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(size, "4")
-    monkeypatch.setenv(rank, "3")
+def test_the_processes_of_a_submitit_job_know_their_places(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert task_place().size == 1, "an allocation that somebody else made is not ours"
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     assert (task_place().rank, task_place().size) == (3, 4)
 
 
@@ -41,3 +39,13 @@ def test_the_word_of_an_earlier_start_of_the_job_does_not_count(tmp_path, monkey
 
 def test_a_stop_ends_the_waiting(tmp_path):
     assert not Place(rank=1, size=2, job="7-0").told(tmp_path, lambda: True)
+
+
+def test_the_word_to_train_is_taken_back_and_the_word_not_to_stays(tmp_path):
+    first, late = (Place(rank=rank, size=2, job="7-0") for rank in range(2))
+    first.tell(tmp_path, go=True)
+    first.take_back(tmp_path)
+    assert late.told(tmp_path, lambda: True) is False
+    first.tell(tmp_path, go=False)
+    first.take_back(tmp_path)
+    assert list((tmp_path / "together").iterdir())

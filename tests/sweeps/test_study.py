@@ -63,7 +63,8 @@ def test_the_study_trains_with_its_own_settings(study):
         "24x1024": 1e-4,
     }
     assert by["tera", "24x1024"].train["peak_lr"] == 5e-5
-    assert by["wav2vec2", "12x384"].objective_args["group"] == 1, "11 crops of 13.9 s divide by nothing below 87.5 s"
+    assert {spec.train["crops"] for spec in by.values()} == {11}
+    assert by["wav2vec2", "12x384"].objective_args["group"] == 11, "diversity of the whole batch"
 
 
 def test_a_teacher_that_is_not_there_yet_makes_a_plan_provisional(study):
@@ -167,6 +168,35 @@ def test_settings_without_sense_are_refused_with_the_remedy(tmp_path, capsys, ol
     assert "Traceback" not in error
 
 
+def test_batches_hold_whole_groups_where_wav2vec_2_is_swept(tmp_path):
+    """Groups of 21 crops of 4 s: never one of 1 beside one of 15, and the same batch for all objectives."""
+    for batch, crops, group in ((16, 4, 4), (84, 21, 21), (92, 21, 21), (160, 42, 21)):
+        specs = planned(tmp_path, BASE.replace("{batch: 16}", f"{{batch: {batch}}}"))
+        assert {spec.train["crops"] for spec in specs.values()} == {crops}
+        assert specs["wav2vec2"].objective_args["group"] == group
+    alone = planned(tmp_path, BASE.replace("{batch: 16}", "{batch: 92}").replace("wav2vec2, ", ""))
+    assert alone["hubert"].train["crops"] == 23
+    smaller = BASE.replace("{batch: 16}", "{batch: 92}") + "objective_args: {wav2vec2: {group_seconds: 16}}\n"
+    assert planned(tmp_path, smaller)["wav2vec2"].objective_args["group"] == 4
+
+
+def test_rates_of_some_objectives_leave_the_others_theirs(tmp_path):
+    text = BASE.replace("{batch: 16}", "{batch: 16, peak_lr: {tera: 2e-3}}") + "recipe: study\n"
+    rates = {name: spec.train["peak_lr"] for name, spec in planned(tmp_path, text).items()}
+    assert rates == {"hubert": 5e-4, "wav2vec2": 4e-4, "tera": 2e-3, "best_rq": 5e-4}
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_is_sent(corpus, tmp_path, capsys):
+    text = BASE.replace("nowhere", str(corpus.path)) + "unique_hours: [0.1]\n"
+    text += "cluster: {executor: slurm, resources: [{up_to: 1G, gpus: 3}]}\n"
+    (tmp_path / "grid.yaml").write_text(text)
+    assert main(["submit", str(tmp_path / "grid.yaml"), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "3 processes cannot share a batch of 4 crops" in error
+    assert "use 1, 2, 4 processes" in error
+    assert "cluster.resources" in error
+
+
 TRUNK = """
 corpus: {path: nowhere}
 model: {frontend: logmel, sizes: [8k, 32k]}
@@ -198,6 +228,25 @@ def test_budgets_that_share_a_trunk_cost_what_they_add(tmp_path):
         assert point.flops == pytest.approx(point.spec.budget, rel=0.01), "C is the whole path"
     whole = sum(point.flops for point in plan.runs)
     assert plan.totals["flops"] / whole == pytest.approx((8 + 0.2 * 7) / 15, rel=0.01)
+
+
+def test_a_trunk_is_one_that_runs(tmp_path):
+    """The longest budget repeats its data too often and is dropped: the next one is the trunk."""
+    text = TRUNK.replace("sizes: [8k, 32k]", "sizes: [8k]") + "unique_hours: [1]\nmax_epochs: 20\n"
+    (tmp_path / "grid.yaml").write_text(text)
+    plan = make_plan(load_grid(tmp_path / "grid.yaml"))
+    assert any(point.status == "dropped" for point in plan.points)
+    running = {point.spec.id for point in plan.runs}
+    assert all(point.spec.parent["id"] in running for point in plan.runs if point.spec.parent)
+    assert sum(bool(point.spec.branches) for point in plan.runs) == 2, "one a seed"
+
+
+def test_a_further_budget_leaves_the_others_what_they_are(tmp_path):
+    ids = []
+    for budgets in ("[1e11, 2e11, 4e11]", "[1e11, 2e11, 4e11, 8e11]"):
+        (tmp_path / "grid.yaml").write_text(TRUNK.replace("[1e11, 2e11, 4e11, 8e11]", budgets))
+        ids.append({point.spec.id for point in make_plan(load_grid(tmp_path / "grid.yaml")).runs})
+    assert ids[0] < ids[1]
 
 
 def test_a_sweep_that_shares_trunks_runs_locally(corpus, tmp_path, monkeypatch):

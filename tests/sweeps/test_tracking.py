@@ -87,7 +87,7 @@ def test_an_unknown_tracker_is_refused_before_any_run_starts(toy, tmp_path):
 
 
 def test_tensorboard_must_be_installed(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(InputError, match="TensorBoard is not installed") as told:
         trackers("tensorboard", tmp_path, SPEC)
     assert told.value.remedy == "pip install 'scaling-sweep[tensorboard]'"

@@ -6,6 +6,7 @@ The way of the data: `given` looks up what is to be predicted while the batch is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -103,6 +104,16 @@ class ClassObjective(Objective):
             "label_entropy": float(targets.entropy or 0.0),
             "labels_used": float(targets.used),
         }
+
+
+def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the cosine of every row of a with every row of b in float32, [..., n, dim], [..., m, dim] -> [..., n, m].
+
+    Divided by a temperature of 0.1, eight bits of a bfloat16 would show in the loss.
+    """
+    kind = a.device.type
+    with contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
+        return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).transpose(-1, -2)
 
 
 def crop_means(values: torch.Tensor, crops: int) -> torch.Tensor:

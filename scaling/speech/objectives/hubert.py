@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from scaling.shape import Shape
-from scaling.speech.objectives.base import ClassObjective
+from scaling.speech.objectives.base import ClassObjective, cosines
 
 TEMPERATURE = 0.1
 
@@ -32,8 +31,7 @@ class Hubert(ClassObjective):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the scores of the classes, [..., width] -> [..., classes]."""
-        projected = F.normalize(self.projection(hidden).float(), dim=-1)
-        return projected @ F.normalize(self.classes.float(), dim=-1).T / TEMPERATURE
+        return cosines(self.projection(hidden), self.classes) / TEMPERATURE
 
 
 OBJECTIVE = Hubert

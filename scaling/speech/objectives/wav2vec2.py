@@ -29,7 +29,7 @@ from scaling.shape import Shape
 from scaling.speech.data import Batch
 from scaling.speech.encoder import Encoded
 from scaling.speech.noise import GUMBEL, NEGATIVES, crop_generators, crop_uniform, key
-from scaling.speech.objectives.base import Given, Losses, Objective
+from scaling.speech.objectives.base import Given, Losses, Objective, cosines
 from scaling.speech.targets import Targets
 
 
@@ -129,13 +129,12 @@ def contrast(
     """
     crops, masked, _ = negatives.shape
     # all pairs of a crop at once: cheaper than gathering K vectors a frame, since K is about M
-    c, q = (F.normalize(x.reshape(crops, masked, -1), dim=2) for x in (context, quantised))
-    cosines = c @ q.transpose(1, 2)
+    cosine = cosines(*(x.reshape(crops, masked, -1) for x in (context, quantised)))
     codes = codes.reshape(crops, masked, -1)
     same = (codes[:, :, None] == codes[:, None, :]).all(dim=3)
     struck = same.gather(2, negatives)
-    told = cosines.gather(2, negatives).masked_fill(struck, -torch.inf)
-    logits = torch.cat([cosines.diagonal(dim1=1, dim2=2)[..., None], told], dim=2) / temperature
+    told = cosine.gather(2, negatives).masked_fill(struck, -torch.inf)
+    logits = torch.cat([cosine.diagonal(dim1=1, dim2=2)[..., None], told], dim=2) / temperature
     return logits.flatten(0, 1), struck.flatten(0, 1)
 
 

@@ -108,17 +108,6 @@ def test_nothing_to_read():
     assert list(Prefetch(lambda n: n, 3, 3)) == []
 
 
-def test_finish_runs_in_the_thread_that_read():
-    names = set()
-
-    def finish(value):
-        names.add(threading.current_thread().name)
-        return value + 1
-
-    assert list(Prefetch(lambda n: n, 0, 5, finish=finish)) == [1, 2, 3, 4, 5]
-    assert names == {"prefetch-0"}
-
-
 def test_a_program_that_ends_in_its_loop_ends():
     code = (
         "from scaling.speech.loader import Prefetch\n"

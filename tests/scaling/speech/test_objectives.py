@@ -384,7 +384,7 @@ def test_the_whole_model_has_logits_and_penalty_of_torchaudios_hubert(corpus, mo
     monkeypatch.setattr(components, "_compute_mask_indices", lambda *_, **__: batch.mask)
     theirs.mask_generator.mask_channel_prob = 0.0
     given = ours.objective.given(batch, targets, 0)
-    labels = batch.labels(targets.values)
+    labels = torch.from_numpy(targets.values[batch.frames].astype(np.int64))
     assert torch.equal(given["labels"].flatten(), labels[batch.mask])
     logits, _, penalty = theirs(batch.inputs, labels)
     encoded = ours.encoder(batch.inputs, mask=batch.mask, mask_vector=ours.objective.mask_vector)

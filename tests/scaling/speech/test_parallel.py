@@ -267,7 +267,7 @@ def test_processes_that_cannot_share_the_batch_are_told_how_many_can(corpus, tmp
         assert (
             "InputError: processes: 3 processes cannot share a batch of 4 crops in groups of 1 equally, got 3" in told
         )
-        assert "use 1, 2, 4 processes (GPUs x nodes), or another train.batch" in told
+        assert "use 1, 2, 4 processes (GPUs x nodes), another train.batch" in told
     assert not list(tmp_path.glob("three.*.json"))
 
 

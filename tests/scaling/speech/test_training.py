@@ -77,7 +77,7 @@ def test_a_run_spends_its_budget_within_half_a_step(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("objective", CATALOGUE)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_the_loss_ends_below_that_of_the_best_constant_predictor(corpus, tmp_path, objective, seed):
     record = train(spec_for(corpus, objective=objective, updates=500, peak_lr=1e-2, seed=seed), RunFolder(tmp_path))
     assert record is not None
@@ -295,6 +295,25 @@ def test_precision_joined_crops_and_augmentation_train_and_resume_bit_for_bit(co
     plain = train(spec_for(corpus, updates=12), RunFolder(tmp_path / "plain"))
     assert plain.loss != whole.loss
     assert (plain.eval_id == whole.eval_id) == ("join" not in changes), "joined clips are other clips"
+
+
+def test_a_layer_that_was_skipped_so_far_is_saved_and_resumed(corpus, tmp_path, monkeypatch):
+    """Stopped after one step of a run that drops half of its layers: some were never trained."""
+    monkeypatch.setattr("scaling.run.STOP_CHECK_SECONDS", 0.0)
+    shape = dataclasses.replace(LOGMEL, layers=4)
+    spec = spec_for(corpus, shape, layer_drop=0.5, updates=8)
+    whole = train(spec, RunFolder(tmp_path / "whole"))
+    assert train(spec, RunFolder(tmp_path / "pieces", stop=lambda: True)) is None
+    assert train(spec, RunFolder(tmp_path / "pieces")).loss == whole.loss
+
+
+def test_labels_are_paid_for_the_audio_that_is_there(corpus, tmp_path):
+    """200 passes over 0.01 h are labelled once."""
+    spec = dataclasses.replace(spec_for(corpus, updates=60), corpus={"hash": corpus.hash, "unique_hours": 0.01})
+    record = train(spec, RunFolder(tmp_path))
+    fitted = 30 * 2 * 20 * 39 * (0.05 * 180_000)
+    assert record.flops_total - record.flops == pytest.approx(fitted + 2 * 20 * 39 * 0.01 * 180_000, rel=0.25)
+    assert record.epochs > 5
 
 
 @pytest.mark.slow
