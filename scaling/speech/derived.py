@@ -51,7 +51,7 @@ def derive(corpus: Corpus, name: str, make: Callable[[Path], dict[str, Any]]) ->
         make: Fills a folder and returns what `info.json` shall say.
 
     Raises:
-        InputError: When the corpus's folder cannot be written.
+        InputError: When the corpus's folder cannot be written, or its samples are not those that were sealed.
     """
     final = corpus.path / "derived" / name
     if final.exists():
@@ -66,6 +66,7 @@ def derive(corpus: Corpus, name: str, make: Callable[[Path], dict[str, Any]]) ->
             remedy="ask its owner to run `scaling-sweep submit` once, or copy the corpus",
         ) from None
     try:
+        corpus.verify()  # what all runs share is made of the samples that were sealed
         write_json(temporary / "info.json", make(temporary))
         temporary.chmod(0o755)  # a temporary folder is its maker's alone; a corpus is for all who can read it
         try:

@@ -35,8 +35,9 @@ from torch import distributed
 import scaling.run
 from scaling import RunFolder, RunSpec
 from scaling.files import write_json
-from scaling.speech import train
+from scaling.speech import train, training
 
+training.RESTORE_ATTEMPTS, training.RESTORE_SECONDS = 3, 0.1
 scaling.run.STOP_CHECK_SECONDS = 0.0
 rank = int(os.environ["RANK"])
 jobs = json.loads(Path(sys.argv[1]).read_text())
@@ -256,6 +257,20 @@ def test_the_weights_of_two_processes_are_those_of_one(runs, corpus, tmp_path):
             for key, value in ours.items():
                 torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-4)
         assert found.flops_total == expected.flops_total
+
+
+def test_processes_that_find_different_checkpoints_do_not_train(corpus, tmp_path, monkeypatch):
+    """The second one does not see the checkpoint that the first goes on from, for as long as they look."""
+    monkeypatch.setattr("scaling.run.STOP_CHECK_SECONDS", 0.0)
+    spec = spec_for(corpus, updates=6)
+    asked = itertools.count()
+    assert train(spec, RunFolder(tmp_path / "apart", stop=lambda: next(asked) >= 3)) is None
+    ends = launch(tmp_path, [job(tmp_path, "apart", spec)], 2)
+    assert all(code != 0 for _, code in ends)
+    assert any("the processes of this run find different checkpoints" in told for told, _ in ends)
+    assert not (tmp_path / "apart.0.json").exists()
+    together(tmp_path, [job(tmp_path, "apart", spec, shared=True)])
+    assert ended(tmp_path, "apart").loss == pytest.approx(train(spec, RunFolder(tmp_path / "alone")).loss, rel=CLOSE)
 
 
 def test_processes_that_cannot_share_the_batch_are_told_how_many_can(corpus, tmp_path):

@@ -321,3 +321,16 @@ def test_more_clusters_than_a_layer_has_frames_are_refused(little, teachers):
     folder, _ = teachers["logmel"]
     with pytest.raises(InputError, match=r"\d+ frames to fit 50000 clusters on, got 50000\n  use more audio or fewer"):
         make_targets(little, layer_of(folder, clusters=50_000, fit_hours=0.001), str(folder))
+
+
+def test_targets_are_not_made_of_a_corpus_that_changed(corpus, tmp_path):
+    """One sample differs under the same size: its checksum tells, before anything is made of it."""
+    changed = tmp_path / "changed"
+    shutil.copytree(corpus.path, changed, ignore=shutil.ignore_patterns("derived"))
+    shard = sorted((changed / "shards").glob("*.i16"))[0]
+    data = bytearray(shard.read_bytes())
+    data[1000] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(InputError, match="not the file that the corpus was sealed with"):
+        make_targets(Corpus(changed), {"kind": "mfcc-kmeans", "clusters": 8, "fit_hours": 0.05, "seed": 0})
+    assert not list((changed / "derived").glob("*")), "nothing half made is left"
