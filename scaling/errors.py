@@ -53,5 +53,5 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(word), names, n=1)
-    listing = "Known: " + ", ".join(names)
+    listing = "Known: " + ", ".join(names) if names else "it has no keys here: leave it away"
     return f"did you mean {near[0]}? {listing}" if near else listing

@@ -37,7 +37,12 @@ def _parser() -> argparse.ArgumentParser:
 
     init = add("init", commands.init, "write a commented grid to start from")
     init.add_argument("template", choices=TEMPLATES)
-    init.add_argument("-o", "--output", type=Path, help="where to (default: ./TEMPLATE.yaml)")
+    init.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="where to (default: here); its other files go beside it",
+    )
 
     corpus = verbs.add_parser("corpus", help="make a corpus").add_subparsers(metavar="KIND", required=True)
     synth = corpus.add_parser("synth", help="synthetic speech, many voices (needs the extra `synth`)")

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
 
 PROGRAM = "scaling-sweep"
+MUCH_HELD_OUT = 0.25
+"""Share of held-out audio over which an import warns."""
 
 
 def init(args: argparse.Namespace) -> int:
     """Write a template."""
     from sweeps.templates import write_template
 
-    for path in write_template(args.template, args.output):
+    files = write_template(args.template, args.output)
+    for path in files:
         print(f"wrote {path}")
+    print(f"next: {PROGRAM} plan {files[0]}")
     return 0
 
 
@@ -61,9 +65,12 @@ def _made(corpus: Any) -> int:
         print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
     if len(about["excluded"]) > 10:
         print(f"... {len(about['excluded']) - 10} more, named in {corpus.path}/corpus.json", file=sys.stderr)
+    share = about["held_out_hours"] / (about["hours"] + about["held_out_hours"])
+    if share > MUCH_HELD_OUT:
+        print(f"! {share:.0%} of the audio is held out: whole speakers are, and these are long", file=sys.stderr)
     print(
         f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
-        f"{about['held_out_hours'] * 60:.3g} min held out, {about['speakers']} speakers, hash {corpus.hash}"
+        f"{about['held_out_hours'] * 60:.3g} min held out ({share:.0%}), {about['speakers']} speakers, hash {corpus.hash}"
     )
     return 0
 

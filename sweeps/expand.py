@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaling.cost import Cost, forward_flops, params_kept, updates_for
+from scaling.cost import Cost, params_kept, updates_for
 from scaling.errors import InputError
 from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE, Shape
@@ -149,10 +149,8 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
 def _updates(grid: Grid, corner: Corner, spec: RunSpec, cost: Cost) -> int:
     """Return the optimiser steps of a run."""
     if corner.reference is not None:
-        # the study's rule: forward FLOPs of a crop x updates; heads and layer drop, which differ by size, left out
-        shape, of = Shape.from_dict(spec.model), corner.reference.of
-        samples = _crop_samples(grid)
-        ratio = sum(forward_flops(of, samples).values()) / sum(forward_flops(shape, samples).values())
+        # the study's rule: equal FLOPs, layer drop left out, whose share of a step differs by size
+        ratio = _full_step(_reference_spec(grid, corner.reference, corner.objective)) / _full_step(spec)
         return max(1, round(corner.reference.steps * ratio))
     if corner.hours is not None:
         return max(1, round(corner.hours * 3600 * FRAMES_PER_SECOND / cost.frames_per_step))
@@ -179,9 +177,13 @@ def reference_flops(grid: Grid, reference: ReferenceBudget, objective: str) -> f
     """Return the training FLOPs of a reference run with the grid's crop, batch, head and layer drop."""
     from scaling.speech import cost
 
+    return reference.steps * cost(_reference_spec(grid, reference, objective)).flops_per_step
+
+
+def _reference_spec(grid: Grid, reference: ReferenceBudget, objective: str) -> RunSpec:
     crops = _fixed_crops(grid, reference.where)
     corner = Corner(objective=objective, unique_hours=None, model=reference.of.to_dict(), seed=0)
-    spec = RunSpec(
+    return RunSpec(
         objective=objective,
         objective_args=_objective_args(grid, corner, crops),
         model=dict(corner.model),
@@ -189,7 +191,13 @@ def reference_flops(grid: Grid, reference: ReferenceBudget, objective: str) -> f
         train={**_train_settings(grid, corner), "crops": crops},
         updates=reference.steps,
     )
-    return reference.steps * cost(spec).flops_per_step
+
+
+def _full_step(spec: RunSpec) -> float:
+    """Return the training FLOPs of a step in which no layer is dropped."""
+    from scaling.speech import cost
+
+    return cost(replace(spec, train={**spec.train, "layer_drop": 0.0})).flops_per_step
 
 
 def _objective_args(grid: Grid, corner: Corner, crops: int) -> dict[str, Any]:

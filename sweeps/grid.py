@@ -55,6 +55,8 @@ class TrainSettings:
     """How the built-in trainer trains."""
 
     recipe: str
+    settled: bool
+    """Whether learning rate and batch are those that a recipe was published with."""
     batch: PowerRule
     """Seconds of audio a step over hours seen."""
     crop_seconds: float
@@ -146,7 +148,9 @@ class Grid:
 
     @property
     def is_tuned(self) -> bool:
-        """Whether a pilot found the rules, each best value between two that were tried."""
+        """Whether the rules were published, or a pilot found them, each best value between two that were tried."""
+        if self.train.settled:
+            return True
         return self.tuned is not None and all(size.get("bracketed", True) for size in self.tuned["evidence"])
 
     @property

@@ -236,7 +236,10 @@ def _execution(section: Section) -> dict[str, Any]:
 
 
 def _tracker(value: Any, where: str) -> str:
-    return value if value == "tensorboard" else _trainer(value, where)
+    name = text(value, where)
+    if name != "tensorboard" and not re.fullmatch(r"[\w.]+:\w+", name):
+        raise InputError("no such tracker", where=where, value=value, remedy="write tensorboard, or my_module:function")
+    return name
 
 
 def _seconds(value: Any, where: str) -> float:

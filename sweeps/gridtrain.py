@@ -44,6 +44,7 @@ def read_train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
         rates = (recipe.peak_lr, {**recipe.peak_lr_of, **rates[1]})
     settings = TrainSettings(
         recipe=name,
+        settled=name == "study" and tuned is None and "peak_lr" not in section and "batch" not in section,
         batch=_either(section, "batch", parse_batch, tuned, recipe.batch),
         peak_lr=rates[0],
         peak_lr_of=rates[1],
@@ -157,6 +158,14 @@ def read_objective_args(section: Section | None, objectives: tuple[str, ...]) ->
         for key, default in CATALOGUE[name].settings.items():
             parse: Callable[[Any, str], Any] = number if isinstance(default, float) else whole
             settings[key] = of_one.take(key, _three if isinstance(default, list) else parse, None)
+        for key in CATALOGUE[name].targets:
+            if key in of_one and key not in CATALOGUE[name].settings:
+                raise InputError(
+                    "how targets are made is said under targets",
+                    where=of_one.where(key),
+                    value=of_one.values[key],
+                    remedy=f"write targets: {{{key}: {of_one.values[key]}}}",
+                )
         of_one.done()
         found[name] = {key: value for key, value in settings.items() if value is not None}
     section.done()

@@ -185,7 +185,8 @@ def _point(grid: Grid, resolved: Resolved) -> Point:
     status, reason = "run", ""
     after = spec.updates - spec.train.get("warmup_updates", 0)
     if after < grid.min_updates:
-        short = f"{max(0, after)} updates after warm-up, fewer than min_updates {grid.min_updates}"
+        warmup = f"warm-up ({spec.train['warmup_updates']:,} of {spec.updates:,})" if spec.train else "warm-up"
+        short = f"{max(0, after)} updates after {warmup}, fewer than min_updates {grid.min_updates}"
         if grid.allow_short:
             flags.append("short")
         else:

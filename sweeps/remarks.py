@@ -53,8 +53,8 @@ def remarks(grid: Grid, points: list[Point], censored: list[dict[str, Any]]) -> 
         warn(
             "starved",
             f"{len(refused)} points are refused (the first: {size} at "
-            f"{format_flops(first.spec.budget or 0)}, {first.reason}). Use a smaller batch, drop the size, lower "
-            "min_updates, or set allow_short: true to run them flagged and leave them out of fits",
+            f"{format_flops(first.spec.budget or 0)}, {first.reason}). Use a smaller batch or train.warmup, "
+            "drop the size, lower min_updates, or set allow_short: true to run them flagged and leave them out of fits",
         )
     for cut in censored:
         sizes = ", ".join(format_count(size) for size in cut["sizes"])
@@ -86,7 +86,12 @@ def remarks(grid: Grid, points: list[Point], censored: list[dict[str, Any]]) -> 
     off = [point for point in runs if abs(point.flops_off or 0) > FLOPS_OFF]
     if off:
         worst = max(off, key=lambda point: abs(point.flops_off or 0))
-        warn("flops-off", f"{len(off)} points miss their budget by up to {worst.flops_off:+.1%}: few updates")
+        why = (
+            "few updates"
+            if worst.spec.updates < 1 / FLOPS_OFF
+            else "layer drop, which the budget of a reference run leaves out"
+        )
+        warn("flops-off", f"{len(off)} points miss their budget by up to {worst.flops_off:+.1%}: {why}")
     if grid.budgets:
         by_budget: dict[float | None, set[str]] = defaultdict(set)
         for point in runs:

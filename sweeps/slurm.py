@@ -150,7 +150,8 @@ def queued_jobs() -> dict[str, str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        message = f"squeue does not answer: {error}"
+        told = getattr(error, "stderr", "") or str(error)
+        message = f"squeue does not answer: {str(told).strip()} (is SLURM up, and this a login node?)"
         raise WorkError(message) from error
     rows = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()]
     return {job.removesuffix("_N/A"): name for job, state, name in rows if state != "CG"}

@@ -78,7 +78,12 @@ def find_teacher(grid: Grid, warnings: list[dict[str, str]]) -> str:
     from scaling.speech.targets.teacher import check_layer
     from scaling.speech.weights import Weights, weights_hash
 
-    check_layer(Weights.load(grid.teacher), grid.targets["hubert"]["layer"], f"{grid.file}: targets.layer")
+    try:
+        weights = Weights.load(grid.teacher)
+    except InputError as error:
+        place = f"{grid.file}: targets.teacher"
+        raise InputError(error.what, where=place, value=str(grid.teacher), remedy=error.remedy) from None
+    check_layer(weights, grid.targets["hubert"]["layer"], f"{grid.file}: targets.layer")
     return weights_hash(grid.teacher)
 
 

@@ -53,6 +53,7 @@ class FeatureExtractor(nn.Module):
             layers + 1 tensors [batch, frames, width]. Waveforms of their own lengths go through one by one, so that no
             padding is heard; shorter ones end in zeros, and `frames_of` says where.
         """
+        _check(waves)
         if isinstance(waves, torch.Tensor):
             return self.encoder.hidden_states(self.inputs(waves))
         each = [self.encoder.hidden_states(self.inputs(wave[None])) for wave in waves]
@@ -89,6 +90,19 @@ class FeatureExtractor(nn.Module):
     def get_downsample_rates(self, key: str = "hidden_states") -> int:
         """Return the samples between two frames, as S3PRL asks for them."""
         return self.stride
+
+
+def _check(waves: torch.Tensor | Sequence[torch.Tensor]) -> None:
+    """Refuse what are not waveforms."""
+    batch = isinstance(waves, torch.Tensor)
+    each = [waves] if batch else list(waves)
+    if not each or not all(isinstance(w, torch.Tensor) and w.is_floating_point() and w.ndim == 1 + batch for w in each):
+        raise InputError(
+            "not waveforms",
+            where="waves",
+            value=[tuple(getattr(w, "shape", ())) for w in each],
+            remedy="give a float tensor [batch, samples] in [-1, 1] at 16 kHz, or a list of tensors [samples]",
+        )
 
 
 def load(path: str | Path) -> FeatureExtractor:

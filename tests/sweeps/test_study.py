@@ -154,17 +154,19 @@ def test_augmentation_and_joined_crops_are_part_of_what_a_run_is(tmp_path):
         ("{batch: 16}", "{batch: 16}\nobjective_args: {wav2vec2: {code: 3}}", "did you mean codes?"),
         ("{batch: 16}", "{batch: 16}\nobjective_args: {hubert: {head: 0.5}}", "not a whole number"),
         ("{batch: 16}", "{batch: 16}\nrecipe: studi", "did you mean study?"),
-        ("{batch: 16}", "{batch: 16}\ncluster: {tracker: tensorbord}", "module:function"),
+        ("{batch: 16}", "{batch: 16}\ncluster: {tracker: tensorbord}", "write tensorboard, or my_module:function"),
+        ("{batch: 16}", "{batch: 16}\nobjective_args: {best_rq: {codes: 64}}", "write targets: {codes: 64}"),
+        ("{batch: 16}", "{batch: 16}\ntargets: {teacher: TESTS, layer: 1}", "targets.teacher: no weights here"),
         ("objective: [hubert, wav2vec2, tera, best_rq]", "objective: [tera]\ntargets: {clusters: 5}", "unknown key"),
     ],
 )
 def test_settings_without_sense_are_refused_with_the_remedy(tmp_path, capsys, old, new, message):
     assert old in BASE
-    (tmp_path / "grid.yaml").write_text(BASE.replace(old, new))
+    (tmp_path / "grid.yaml").write_text(BASE.replace(old, new).replace("TESTS", str(Path(__file__).parent)))
     assert main(["plan", str(tmp_path / "grid.yaml"), "--no-measure"]) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert "grid.yaml:" in error
+    assert "grid.yaml" in error
     assert "Traceback" not in error
 
 
@@ -195,6 +197,16 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_is_s
     assert "3 processes cannot share a batch of 4 crops" in error
     assert "use 1, 2, 4 processes" in error
     assert "cluster.resources" in error
+
+
+def test_the_budget_of_a_reference_run_is_met_whatever_the_head_costs(tmp_path):
+    """Tiny encoders, whose heads and quantisers outweigh them: the same FLOPs for every size of an objective."""
+    text = BASE.replace("steps: [1000]", "budgets: [{steps: 5000, of: {layers: 2, width: 16, ffn: 32, heads: 2}}]")
+    (tmp_path / "grid.yaml").write_text(text.replace("sizes: [20k]", "sizes: [4k, 40k]"))
+    points = make_plan(load_grid(tmp_path / "grid.yaml")).points
+    assert len({point.spec.budget for point in points}) == 4, "each objective's own"
+    for point in points:
+        assert point.flops == pytest.approx(point.spec.budget, rel=0.01)
 
 
 TRUNK = """

@@ -37,6 +37,7 @@ def texts_and_speakers(corpus, *, held_out):
     return texts - {""}, speakers
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_samples(corpus, tmp_path):
     again = synthesise(tmp_path / "again", hours=0.1, seed=0, workers=1)
     assert again.hash == corpus.hash
@@ -87,6 +88,7 @@ def test_more_hours_than_there_are_is_refused(corpus):
         corpus.subset(5, where="grid.yaml:8: unique_hours")
 
 
+@pytest.mark.slow
 def test_a_build_killed_in_the_middle_goes_on_and_gives_the_same_corpus(corpus, tmp_path):
     folder = tmp_path / "killed"
     code = (

@@ -310,3 +310,21 @@ def test_safetensors_must_be_installed(finished, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("scaling.speech.export.importlib.util.find_spec", lambda name: None)
     assert run_export(finished, "waveform", "safetensors", tmp_path / "a", monkeypatch) == 2
     assert "pip install 'scaling-sweep[export]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "waves",
+    [
+        torch.zeros(16_000),
+        torch.zeros(1, 1, 16_000),
+        torch.zeros(1, 16_000, dtype=torch.int16),
+        [],
+        [torch.zeros(1, 9)],
+    ],
+)
+def test_what_are_not_waveforms_are_refused(waves):
+    from scaling.speech.extractor import _check
+
+    with pytest.raises(InputError, match="not waveforms") as told:
+        _check(waves)
+    assert "[batch, samples]" in told.value.remedy

@@ -259,6 +259,7 @@ def test_the_weights_of_two_processes_are_those_of_one(runs, corpus, tmp_path):
         assert found.flops_total == expected.flops_total
 
 
+@pytest.mark.slow
 def test_processes_that_find_different_checkpoints_do_not_train(corpus, tmp_path, monkeypatch):
     """The second one does not see the checkpoint that the first goes on from, for as long as they look."""
     monkeypatch.setattr("scaling.run.STOP_CHECK_SECONDS", 0.0)

@@ -127,6 +127,7 @@ def checkpoints(folder):
     return sorted(path.name for path in folder.glob("checkpoint-*.pt"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_resumes_bit_for_bit(corpus, tmp_path):
     """SIGKILL at four moments of a run that saves every 0.1 s: the same loss, curve and metrics as undisturbed."""
     spec = spec_for(corpus, updates=400)
