@@ -70,7 +70,8 @@ def _made(corpus: Any) -> int:
         print(f"! {share:.0%} of the audio is held out: whole speakers are, and these are long", file=sys.stderr)
     print(
         f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
-        f"{about['held_out_hours'] * 60:.3g} min held out ({share:.0%}), {about['speakers']} speakers, hash {corpus.hash}"
+        f"{about['held_out_hours'] * 60:.3g} min held out ({share:.0%}), {about['speakers']} speakers, "
+        f"hash {corpus.hash}"
     )
     return 0
 
