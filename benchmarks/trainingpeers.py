@@ -9,6 +9,7 @@ import torch
 
 from scaling.shape import Shape
 from scaling.speech.audiolib import torchaudio
+from scaling.speech.export import torchaudio_config
 from scaling.speech.frontend import product
 
 REPEATS = 5
@@ -75,22 +76,10 @@ def transformers_step(shape: Shape, crops: int, samples: int, precision: str) ->
 def torchaudio_step(shape: Shape, crops: int, samples: int, precision: str) -> float:
     """Return seconds a step of a plain loop around torchaudio's hubert_pretrain_model, its own masking included."""
     torch.manual_seed(0)
+    config = torchaudio_config(shape)
+    del config["aux_num_out"]  # that of fine-tuned models
     model = torchaudio.models.hubert_pretrain_model(
-        extractor_mode="group_norm",
-        extractor_conv_layer_config=None,
-        extractor_conv_bias=False,
-        encoder_embed_dim=shape.width,
-        encoder_projection_dropout=0.0,
-        encoder_pos_conv_kernel=shape.position_kernel,
-        encoder_pos_conv_groups=shape.position_groups,
-        encoder_num_layers=shape.layers,
-        encoder_num_heads=shape.heads,
-        encoder_attention_dropout=0.0,
-        encoder_ff_interm_features=shape.ffn,
-        encoder_ff_interm_dropout=0.0,
-        encoder_dropout=0.0,
-        encoder_layer_norm_first=shape.norm == "pre",
-        encoder_layer_drop=0.0,
+        **config,
         mask_prob=0.8,
         mask_selection="static",
         mask_other=0.0,

@@ -61,6 +61,7 @@ class RunFolder:
         self.leader, self.keep_weights = leader, keep_weights
         self._stop, self._owned, self._trackers = stop, owned, trackers
         self._stopped = False
+        self._unread: set[str] = set()
         self._next_check = 0.0
         self._saved_at = time.monotonic()
         path.mkdir(parents=True, exist_ok=True)
@@ -99,8 +100,9 @@ class RunFolder:
         if not self.leader or not self._owned():
             return
         size = self._metrics.stat().st_size if self._metrics.exists() else 0
-        before = self._checkpoints()
-        number = 1 + max((_number(path) for path in before), default=0)
+        there = self._checkpoints()
+        number = 1 + max((_number(path) for path in there), default=0)
+        before = [path for path in there if path.name not in self._unread]
         self._write(f"checkpoint-{number:06d}", {"state": state, "metrics_size": size})
         for path in before[: max(0, len(before) + 1 - KEPT)]:
             path.unlink(missing_ok=True)
@@ -115,8 +117,7 @@ class RunFolder:
                 break
             except Exception as error:
                 print(f"{path} cannot be read ({type(error).__name__}): the one before it is used", file=sys.stderr)
-                if self.leader:  # or it would count as one of the two that are kept
-                    path.unlink(missing_ok=True)
+                self._unread.add(path.name)  # kept, since it may be the disk; but not as one of the two
         if self.leader and self._metrics.exists():
             os.truncate(self._metrics, min(whole["metrics_size"], self._metrics.stat().st_size))
         return whole["state"]

@@ -7,6 +7,7 @@ The way of the data: `given` looks up what is to be predicted while the batch is
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ class Losses:
     """In evaluation: what the metrics are made of, [crops * M, ...]."""
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A way to learn from masked frames, and the vector that stands for one."""
 
     loss: ClassVar[str]
@@ -56,17 +57,17 @@ class Objective(nn.Module):
         self.settings = dict(settings)
         self.mask_vector = nn.Parameter(torch.rand(shape.width))
 
+    @abstractmethod
     def given(self, batch: Batch, targets: Targets | None, seed: int) -> Given:
         """Return what the losses of a batch need beside the encoder's output; runs while the batch is read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, encoded: Encoded, mask: torch.Tensor, given: Given, share: float) -> Losses:
         """Return the losses of a batch; `share` is the part of the run that is done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self, parts: Mapping[str, np.ndarray], targets: Targets | None) -> dict[str, float]:
         """Return metrics of the evaluation clips: at least `constant_loss`, that of the best constant predictor."""
-        raise NotImplementedError
 
 
 class ClassObjective(Objective):
@@ -77,9 +78,9 @@ class ClassObjective(Objective):
 
     loss: ClassVar[str] = "mean cross-entropy at masked frames, clips weighted equally"
 
+    @abstractmethod
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the scores of the classes, [..., width] -> [..., classes]."""
-        raise NotImplementedError
 
     def given(self, batch: Batch, targets: Targets | None, seed: int) -> Given:
         """Return the labels of the masked frames, [crops, M]."""

@@ -8,6 +8,7 @@ import torch
 from scaling import Shape, params_by_part
 from scaling.speech.audiolib import torchaudio
 from scaling.speech.encoder import Encoder
+from scaling.speech.export import torchaudio_config
 from scaling.speech.initialise import initialise
 
 SLIM = Shape(layers=12, width=384, ffn=768, heads=8)
@@ -32,25 +33,11 @@ COMPARED = [
 
 
 def torchaudios(shape, build="wav2vec2_model", **more):
-    """Return torchaudio's model of a shape; it takes its layer_norm_first as it stands in the layers."""
-    return getattr(torchaudio.models, build)(
-        extractor_mode="group_norm",
-        extractor_conv_layer_config=None,
-        extractor_conv_bias=False,
-        encoder_embed_dim=shape.width,
-        encoder_projection_dropout=0.0,
-        encoder_pos_conv_kernel=shape.position_kernel,
-        encoder_pos_conv_groups=shape.position_groups,
-        encoder_num_layers=shape.layers,
-        encoder_num_heads=shape.heads,
-        encoder_attention_dropout=0.0,
-        encoder_ff_interm_features=shape.ffn,
-        encoder_ff_interm_dropout=0.0,
-        encoder_dropout=0.0,
-        encoder_layer_norm_first=shape.norm == "pre",
-        encoder_layer_drop=0.0,
-        **more,
-    )
+    """Return torchaudio's model of a shape."""
+    config = torchaudio_config(shape)
+    if build != "wav2vec2_model":
+        del config["aux_num_out"]  # that of fine-tuned models
+    return getattr(torchaudio.models, build)(**{**config, **more})
 
 
 def torchaudios_hubert(shape):

@@ -12,51 +12,21 @@ import time
 import numpy as np
 import pytest
 
-from scaling import InputError, RunFolder, RunRecord, RunSpec, Shape, updates_for
+from scaling import InputError, RunFolder, RunRecord, Shape, updates_for
 from scaling.files import read_json, write_json
 from scaling.speech import cost, measure, train
-from scaling.speech.catalogue import CATALOGUE, resolved_settings
+from scaling.speech.catalogue import CATALOGUE
 from scaling.speech.encoder import Encoder
 from scaling.speech.schedule import learning_rate, stable_updates
+from tests.scaling.speech import runs
 
 LOGMEL = Shape(frontend="logmel", layers=1, width=24, ffn=48, heads=2, position_kernel=16, position_groups=24)
 WAVEFORM = Shape(frontend="waveform", layers=1, width=32, ffn=64, heads=2, position_kernel=16)
 
 
 def spec_for(corpus, shape=LOGMEL, objective="hubert", **changes):
-    facts = CATALOGUE[objective]
-    settings = {
-        "crops": 4,
-        "crop_samples": 16_000,
-        "peak_lr": 3e-3,
-        "warmup_updates": 3,
-        "schedule": "wsd",
-        "precision": "fp32",
-        "weight_decay": 0.01,
-        "clip": 1.0,
-        "dropout": 0.0,
-        "layer_drop": 0.0,
-        "mask_prob": facts.mask_prob,
-        "mask_length": 10,
-        "eval_hours": 0.01,
-        "penalty": 10.0,
-    }
-    extra = ("join", "augment", "horizon", "initial", "width_base")
-    settings.update({key: changes.pop(key) for key in list(changes) if key in settings or key in extra})
-    small = {"clusters": 20, "fit_hours": 0.05, "codes": 64}
-    crops, seconds = settings["crops"], settings["crop_samples"] / 16_000
-    args = {"codes": 40, "negatives": 20} if objective == "wav2vec2" else {}
-    return RunSpec(
-        objective=objective,
-        objective_args=resolved_settings(objective, shape, {**args, **changes.pop("args", {})}, crops, seconds),
-        model=shape.to_dict(),
-        corpus={"hash": corpus.hash, "unique_hours": 0.1},
-        targets={**facts.targets, **{key: value for key, value in small.items() if key in facts.targets}},
-        train=settings,
-        updates=changes.pop("updates", 30),
-        where={"corpus": str(corpus.path)},
-        **changes,
-    )
+    """Return a run of one layer on six minutes of audio."""
+    return runs.spec_for(corpus, shape, objective, **{"hours": 0.1, **changes})
 
 
 def test_a_run_spends_its_budget_within_half_a_step(corpus, tmp_path):
@@ -199,10 +169,10 @@ def test_a_cool_down_from_its_parents_state_ends_as_if_it_had_been_trained_alone
     trunk = dataclasses.replace(spec_for(corpus, updates=60, **shared), branches=(leave,))
     child = dataclasses.replace(short, parent={"id": trunk.id, "step": leave})
     assert child.id == short.id, "where a run starts from is no part of what it is"
-    runs = tmp_path / "runs"
-    whole = train(trunk, RunFolder(runs / trunk.id))
-    assert (runs / trunk.id / f"branch-{leave}.pt").exists()
-    cooled = train(child, RunFolder(runs / child.id))
+    folder = tmp_path / "runs"
+    whole = train(trunk, RunFolder(folder / trunk.id))
+    assert (folder / trunk.id / f"branch-{leave}.pt").exists()
+    cooled = train(child, RunFolder(folder / child.id))
     alone = train(short, RunFolder(tmp_path / "alone"))
     assert cooled.loss == alone.loss
     step = cost(short).flops_per_step
