@@ -89,7 +89,7 @@ def verify(args: argparse.Namespace) -> int:
 def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
     from sweeps.gridfile import load_grid
     from sweeps.plan import make_plan
-    from sweeps.timing import with_times
+    from sweeps.jobs.timing import with_times
 
     plan = make_plan(load_grid(args.grid))
     executor = getattr(args, "executor", None) or plan.grid.cluster.executor
@@ -100,7 +100,7 @@ def show_plan(args: argparse.Namespace) -> int:
     """Show a plan."""
     from scaling.errors import InputError
     from sweeps.show import format_plan
-    from sweeps.submit import check_cap
+    from sweeps.jobs.submit import check_cap
 
     plan = _load_plan(args, measure=not args.no_measure)
     if args.json != "-":
@@ -117,7 +117,7 @@ def submit_grid(args: argparse.Namespace) -> int:
     """Start what has no result yet."""
     from sweeps.folder import SweepFolder
     from sweeps.show import format_totals, format_warnings
-    from sweeps.submit import check, submit
+    from sweeps.jobs.submit import check, submit
 
     plan = _load_plan(args)
     print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
@@ -139,8 +139,8 @@ def submit_grid(args: argparse.Namespace) -> int:
 
 def _wait(folder: Any) -> int:
     """Show a sweep until it ends; Ctrl-C asks it to save and stop."""
-    from sweeps.status import FINAL, format_status
-    from sweeps.watch import watch
+    from sweeps.jobs.status import FINAL, format_status
+    from sweeps.jobs.watch import watch
 
     interrupted = False
     try:
@@ -168,8 +168,8 @@ def _wait(folder: Any) -> int:
 def status(args: argparse.Namespace) -> int:
     """Show how a sweep stands."""
     from sweeps.folder import SweepFolder
-    from sweeps.status import format_status, sweep_status, to_json
-    from sweeps.watch import watch
+    from sweeps.jobs.status import format_status, sweep_status, to_json
+    from sweeps.jobs.watch import watch
 
     folder = SweepFolder.find(args.sweep)
     runs = watch(folder) if args.watch else sweep_status(folder)
@@ -182,7 +182,7 @@ def status(args: argparse.Namespace) -> int:
 def cancel(args: argparse.Namespace) -> int:
     """Save and stop what runs."""
     from sweeps.folder import SweepFolder
-    from sweeps.slurm import cancel_jobs, jobs_of
+    from sweeps.jobs.slurm import cancel_jobs, jobs_of
 
     folder = SweepFolder.find(args.sweep)
     folder.ask_to_stop()

@@ -34,9 +34,9 @@ from sweeps.folder import SweepFolder
 from sweeps.grid import Grid, ModelGrid
 from sweeps.plan import Plan, Point, make_plan
 from sweeps.rules import LearningRate, PowerRule
-from sweeps.submit import submit
-from sweeps.timing import with_times
-from sweeps.watch import watch
+from sweeps.jobs.submit import submit
+from sweeps.jobs.timing import with_times
+from sweeps.jobs.watch import watch
 
 FACTOR = 2.0
 EXTENSIONS = 3

@@ -11,10 +11,10 @@ from scaling.files import read_json
 from sweeps.cli import main
 from sweeps.gridfile import load_grid
 from sweeps.plan import make_plan
-from sweeps.slurm import jobs_of, queued_jobs
-from sweeps.status import sweep_status
-from sweeps.submit import submit
-from sweeps.watch import watch
+from sweeps.jobs.slurm import jobs_of, queued_jobs
+from sweeps.jobs.status import sweep_status
+from sweeps.jobs.submit import submit
+from sweeps.jobs.watch import watch
 
 from ..sweeps.conftest import toy  # noqa: F401 - a fixture
 

@@ -6,7 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from sweeps.lease import STALE_SECONDS, acquire, is_live, read_lease
+from sweeps.jobs.lease import STALE_SECONDS, acquire, is_live, read_lease
 
 
 def test_one_holder_at_a_time(tmp_path):
@@ -26,7 +26,7 @@ def test_many_at_once_give_one_holder(tmp_path):
 
 def test_the_lease_of_a_dead_process_is_taken_over_by_one_of_many(tmp_path):
     path = tmp_path / "lease.json"
-    code = f"import os, pathlib, sweeps.lease; sweeps.lease.acquire(pathlib.Path({str(path)!r})); os._exit(9)"
+    code = f"import os, pathlib, sweeps.jobs.lease; sweeps.jobs.lease.acquire(pathlib.Path({str(path)!r})); os._exit(9)"
     subprocess.run([sys.executable, "-c", code], check=False)
     assert read_lease(path) is not None
     assert not is_live(path)
@@ -69,7 +69,7 @@ def test_a_takeover_whose_maker_died_does_not_last(tmp_path):
 
 
 def test_a_holder_notices_that_it_lost_its_lease(tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.lease.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("sweeps.jobs.lease.BEAT_SECONDS", 0.05)
     lease = acquire(tmp_path / "lease.json")
     (tmp_path / "lease.json").write_text(json.dumps({"host": "h", "pid": 1, "token": "other", "since": 0}))
     until = time.monotonic() + 5

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from sweeps import place
-from sweeps.place import Place, task_place
+from sweeps.jobs import place
+from sweeps.jobs.place import Place, task_place
 
 
 def test_a_process_alone_leads_and_tells_nobody(tmp_path, monkeypatch):

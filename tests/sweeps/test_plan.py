@@ -9,8 +9,8 @@ from scaling import InputError
 from sweeps.gridfile import load_grid
 from sweeps.plan import make_plan
 from sweeps.show import format_plan
-from sweeps.submit import check
-from sweeps.timing import with_times
+from sweeps.jobs.submit import check
+from sweeps.jobs.timing import with_times
 
 SPEECH = textwrap.dedent(
     """\

@@ -11,7 +11,7 @@ from sweeps.cli import main
 from sweeps.gridfile import load_grid
 from sweeps.plan import make_plan
 from sweeps.recipes import SHAPES, STUDY_RATES
-from sweeps.submit import check
+from sweeps.jobs.submit import check
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 UPDATES = {

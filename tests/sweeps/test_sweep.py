@@ -17,13 +17,13 @@ from sweeps.cli import main
 from sweeps.collect import write_table
 from sweeps.folder import SweepFolder
 from sweeps.gridfile import load_grid
-from sweeps.lease import acquire, is_live
-from sweeps.local import start_queue
+from sweeps.jobs.lease import acquire, is_live
+from sweeps.jobs.local import start_queue
 from sweeps.plan import make_plan
-from sweeps.status import sweep_status
-from sweeps.submit import submit
-from sweeps.watch import watch
-from sweeps.worker import run_one
+from sweeps.jobs.status import sweep_status
+from sweeps.jobs.submit import submit
+from sweeps.jobs.watch import watch
+from sweeps.jobs.worker import run_one
 
 
 def submitted(grid, executor="debug"):

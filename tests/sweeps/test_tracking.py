@@ -7,7 +7,7 @@ import pytest
 
 from scaling import InputError, RunFolder, RunSpec
 from sweeps.cli import main
-from sweeps.tracking import trackers
+from sweeps.jobs.tracking import trackers
 
 SPEC = RunSpec(model={"size": 1000}, updates=10)
 

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from sweeps.folder import SweepFolder
-from sweeps.place import task_place
-from sweeps.worker import Stop, run_one
+from sweeps.jobs.place import task_place
+from sweeps.jobs.worker import Stop, run_one
 
 HELD_SECONDS = 150.0
 """How long a job waits for a lease that another holds: one that was cancelled may take SLURM's KillWait to die."""

@@ -14,7 +14,7 @@ from scaling.files import read_json, write_json
 from scaling.units import format_count
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
-from sweeps.slurmjob import SlurmRun
+from sweeps.jobs.slurmjob import SlurmRun
 
 DEFAULT_TIMEOUT = 4 * 3600.0
 DEFAULT_PARALLELISM = 32

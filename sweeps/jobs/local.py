@@ -2,7 +2,7 @@
 
 submitit starts all local jobs at once and forgets them with the shell; this queue starts as many as there are
 slots, survives the terminal, gives each slot its own GPU, and stops when asked. It reads the plan anew on every
-round, so a grid that was changed and submitted again is picked up. Run as `python -m sweeps.local SWEEP`.
+round, so a grid that was changed and submitted again is picked up. Run as `python -m sweeps.jobs.local SWEEP`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.folder import SweepFolder
-from sweeps.lease import Lease, acquire, is_live
-from sweeps.worker import run_job
+from sweeps.jobs.lease import Lease, acquire, is_live
+from sweeps.jobs.worker import run_job
 
 POLL_SECONDS = 0.25
 MAX_DEATHS = 3
@@ -34,7 +34,7 @@ def start_queue(folder: SweepFolder) -> None:
     folder.submissions.mkdir(parents=True, exist_ok=True)
     with (folder.submissions / "queue.log").open("ab") as log:
         subprocess.run(
-            [sys.executable, "-m", "sweeps.local", str(folder.path.resolve())],
+            [sys.executable, "-m", "sweeps.jobs.local", str(folder.path.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -12,7 +12,7 @@ from scaling.errors import InputError, WorkError
 from scaling.tables import format_table
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
-from sweeps.lease import is_live
+from sweeps.jobs.lease import is_live
 
 STATES = ("completed", "diverged", "running", "queued", "pending", "stopped", "died", "failed", "unknown")
 FINAL = ("completed", "diverged")
@@ -50,7 +50,7 @@ def sweep_status(folder: SweepFolder) -> list[RunStatus]:
 
 def _slurm_jobs(folder: SweepFolder) -> tuple[set[str], bool]:
     """Return the runs that SLURM holds, and whether it answered."""
-    from sweeps.slurm import jobs_of, queued_jobs
+    from sweeps.jobs.slurm import jobs_of, queued_jobs
 
     jobs = jobs_of(folder)
     if not jobs:

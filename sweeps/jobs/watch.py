@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from scaling.shape import FRAMES_PER_SECOND
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
-from sweeps.lease import is_live
-from sweeps.slurm import jobs_of
-from sweeps.status import FINAL, RunStatus, format_status, sweep_status
+from sweeps.jobs.lease import is_live
+from sweeps.jobs.slurm import jobs_of
+from sweeps.jobs.status import FINAL, RunStatus, format_status, sweep_status
 
 LOCAL_SECONDS, SLURM_SECONDS = 1.0, 5.0
 """Between two looks; each look at SLURM's jobs costs its controller a query."""

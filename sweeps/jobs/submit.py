@@ -13,8 +13,8 @@ from scaling.files import plain, read_json, write_bytes, write_json, write_json_
 from scaling.units import format_flops
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Point
-from sweeps.status import sweep_status
-from sweeps.tracking import find_tracker
+from sweeps.jobs.status import sweep_status
+from sweeps.jobs.tracking import find_tracker
 
 SCHEMA = 1
 
@@ -56,11 +56,11 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
         for point in _distinct_preparations(plan):
             plan.trainer.prepare(point.spec)
     if executor == "local":
-        from sweeps.local import start_queue
+        from sweeps.jobs.local import start_queue
 
         start_queue(folder)
     elif executor == "slurm":
-        from sweeps.slurm import submit_arrays
+        from sweeps.jobs.slurm import submit_arrays
 
         submit_arrays(plan, folder, new)
     else:
@@ -70,7 +70,7 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
 
 def _run_here(folder: SweepFolder, ids: list[str]) -> None:
     """Do runs one after another in this process, and end at the first that fails."""
-    from sweeps.worker import run_one
+    from sweeps.jobs.worker import run_one
 
     for run_id in ids:
         try:
@@ -120,7 +120,7 @@ def check(plan: Plan, executor: str = "local") -> None:
 
 def _check_shares(plan: Plan) -> None:
     """Refuse runs whose batch the processes that SLURM starts cannot share equally."""
-    from sweeps.slurm import resources_of
+    from sweeps.jobs.slurm import resources_of
 
     for point in plan.runs:
         resources = resources_of(plan, point)
@@ -154,7 +154,7 @@ def _gpu_hours(plan: Plan) -> float | None:
 
     The time is that of the whole batch on one device: processes that share it take as many device hours together.
     """
-    from sweeps.slurm import resources_of
+    from sweeps.jobs.slurm import resources_of
 
     hours = 0.0
     for point in plan.runs:

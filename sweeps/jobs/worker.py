@@ -23,9 +23,9 @@ from scaling.files import write_json
 from scaling.records import RunRecord
 from scaling.run import RunFolder
 from sweeps.folder import SweepFolder
-from sweeps.lease import acquire
-from sweeps.place import Place, task_place
-from sweeps.tracking import trackers
+from sweeps.jobs.lease import acquire
+from sweeps.jobs.place import Place, task_place
+from sweeps.jobs.tracking import trackers
 from sweeps.trainers import load_trainer
 
 

@@ -1,0 +1,1 @@
+"""Getting runs run: submission, workers, what has become of them."""
