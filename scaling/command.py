@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from scaling import __version__
 from scaling.errors import InputError, WorkError
+from scaling.files import plain, write_json
 
 PLACE = "the file system"
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -40,6 +44,14 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what both commands have."""
     parser.add_argument("--version", action="version", version=f"{parser.prog} {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def write_output(target: str | None, value: Any) -> None:
+    """Write a value as JSON to a file, to standard output for `-`, nowhere for None."""
+    if target == "-":
+        print(json.dumps(plain(value), indent=1))
+    elif target is not None:
+        write_json(Path(target), value)
 
 
 def _tell(args: argparse.Namespace, error: Exception, code: int, *, cause: Exception | None = None) -> int:

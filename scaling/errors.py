@@ -31,6 +31,7 @@ class InputError(ValueError):
     ) -> None:
         self.what, self.where, self.remedy = what, where, remedy
         self.value = None if value is _NO_VALUE else value
+        self._given = value
         text = f"{where}: {what}" if where is not None else what
         if value is not _NO_VALUE:
             shown = repr(value)
@@ -38,6 +39,10 @@ class InputError(ValueError):
         if remedy:
             text += f"\n  {remedy}"
         super().__init__(text)
+
+    def at(self, where: object) -> InputError:
+        """Return the same message at another place."""
+        return InputError(self.what, where=where, value=self._given, remedy=self.remedy)
 
 
 class WorkError(RuntimeError):

@@ -12,12 +12,15 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from scaling.errors import InputError
+from scaling.once import name_once
 
 TEMPORARY_PREFIX = ".tmp-"
+_ATOMS = frozenset((str, int, bool, type(None)))
 
 
 @contextlib.contextmanager
@@ -39,10 +42,11 @@ def atomic_file(path: Path, *, once: bool = False) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        with contextlib.suppress(PermissionError):  # a file system that knows no such modes, as FAT
+            temporary.chmod(0o644)
         if once:
             with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
+                name_once(temporary, path)
         else:
             temporary.replace(path)
         _sync_folder(path.parent)
@@ -68,14 +72,14 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_bytes(path, ("\n".join(lines) + "\n" if lines else "").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file.
+def read_json(path: Path, *, finite: bool = False) -> Any:
+    """Return the value in a JSON file; with `finite`, NaN and infinities, which JSON does not know, as null.
 
     Raises:
         InputError: When the file is missing, unreadable, truncated or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=(lambda _: None) if finite else None)
     except FileNotFoundError:
         raise InputError("no such file", where=path, remedy="check the path") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -112,10 +116,16 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 def plain(value: Any, *, finite: bool = True) -> Any:
-    """Return a value made of what JSON knows: arrays as lists, paths as text, and non-finite numbers as null.
+    """Return a value made of what JSON knows: arrays as lists, paths as text, dataclasses and mappings as objects.
 
+    Numbers that are not finite are null.
     With `finite=False` those stay, as Python's own JSON writes and reads them.
     """
+    kind = type(value)  # nearly all values are of these types, and the identity of every run passes here
+    if kind in _ATOMS:
+        return value
+    if kind is float:
+        return value if not finite or math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): plain(item, finite=finite) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -126,6 +136,8 @@ def plain(value: Any, *, finite: bool = True) -> Any:
         return plain(value.tolist(), finite=finite)
     if finite and isinstance(value, float) and not math.isfinite(value):
         return None
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name), finite=finite) for field in fields(value)}
     return value
 
 

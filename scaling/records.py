@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +79,19 @@ class RunSpec:
             if key not in _NOT_SCIENCE and (value or key not in _ABSENT_WHEN_EMPTY)
         }
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON of `science`."""
-        return content_hash(self.science)
+        return _hash(self.science)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain values."""
-        return plain(asdict(self))
+        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
         """Return the spec that `to_dict` wrote."""
-        known = {f.name for f in fields(cls)}
+        known = cls.__dataclass_fields__
         values = {key: value for key, value in values.items() if key in known}
         return cls(**{**values, **{key: tuple(values.get(key, ())) for key in ("flags", "branches")}})
 
@@ -143,6 +144,12 @@ class RunRecord:
     """Why the run diverged."""
     seconds: float | None = None
     device: str = ""
+    attempts: int | None = None
+    """How often it was begun or taken up again."""
+    seconds_spent: float | None = None
+    """Time of all attempts, start-up and work done twice included; `seconds` is that of the training."""
+    steps_repeated: int | None = None
+    """Steps that were taken again, since they came after the last checkpoint of an attempt that died."""
     execution: list[dict[str, Any]] = field(default_factory=list)
     """How it ran, from which step on: processes, crops a pass, compiled, sharded."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -196,7 +203,7 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        return plain(asdict(self))
+        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: object = None) -> RunRecord:
@@ -205,7 +212,7 @@ class RunRecord:
         Raises:
             InputError: When the mapping is not a run record.
         """
-        known = {f.name for f in fields(cls)}
+        known = cls.__dataclass_fields__
         try:
             kept = {key: value for key, value in values.items() if key in known}
             record = cls(**{**kept, "flags": tuple(kept.get("flags", ()))})
@@ -215,6 +222,8 @@ class RunRecord:
                 where=where,
                 remedy="move files of other programs out of records/",
             ) from None
+        if not isinstance(record.spec, Mapping) or not isinstance(record.metrics, Mapping):
+            raise InputError("not a run record: its spec and metrics are no mappings", where=where)
         if record.status not in ("completed", "diverged"):
             raise InputError("not a run record: its status is unknown", where=where, value=record.status)
         return record
@@ -222,7 +231,7 @@ class RunRecord:
     @classmethod
     def read(cls, path: Path) -> RunRecord:
         """Return the record in a file."""
-        values = read_json(path)
+        values = read_json(path, finite=True)
         if not isinstance(values, dict):
             raise InputError("not a run record", where=path, remedy="move it out of records/")
         return cls.from_dict(values, where=path)
@@ -230,5 +239,10 @@ class RunRecord:
 
 def content_hash(value: Any, digits: int = 16) -> str:
     """Return hex digits of the SHA-256 of a value's canonical JSON (sorted keys, no spaces, no NaN)."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _hash(plain(value), digits)
+
+
+def _hash(value: Any, digits: int = 16) -> str:
+    """Return the hash of a value that is plain already."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:digits]

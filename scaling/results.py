@@ -14,7 +14,7 @@ SUPERSEDED, PILOT = "superseded", "pilot"
 _APART = ("spec", "metrics", "versions", "flags", "execution")
 
 
-def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Return (rows, excluded): one flat row a record, and {file, reason} of files in records/ that are none.
 
     A row has the file that it is from; the record's fields (`curve` a list of [FLOPs, loss]); `flags` with `;`
@@ -24,13 +24,14 @@ def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]
     Args:
         sweep: A folder that holds `records/`. Its `sweep.json` and `plan.jsonl`, where they are, say which records
             the plan no longer has, which are trials of a pilot, and which budgets were cut.
+        curves: Whether rows keep `curve`, which is most of a record.
     """
     about = read_json(sweep / "sweep.json") if (sweep / "sweep.json").exists() else {}
     cuts = {(cut["objective"], cut["unique_hours"], cut["budget"]): cut["side"] for cut in about.get("censored", [])}
     plan_file = sweep / "plan.jsonl"
     planned = {row["id"] for row in read_json_lines(plan_file)} if plan_file.exists() else None
     rows, excluded = [], []
-    for file in sorted((sweep / "records").iterdir()):
+    for file in sorted((sweep / "records").iterdir(), key=lambda file: file.name):
         if not file.is_file() or file.name.startswith((".", TEMPORARY_PREFIX)):
             continue
         if file.suffix != ".json":
@@ -47,20 +48,21 @@ def read_records(sweep: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]
         if about.get("pilot"):
             flags.append(PILOT)
         row = {**_row(record, flags), "file": str(file)}
+        if not curves:
+            del row["curve"]
         row["censored"] = cuts.get((row["objective"], record.unique_hours, record.budget), "")
         rows.append(row)
     return rows, excluded
 
 
 def _row(record: RunRecord, flags: list[str]) -> dict[str, Any]:
-    values = record.to_dict()
-    spec = values["spec"]
+    spec = record.spec
     return {
-        **{key: value for key, value in values.items() if key not in _APART},
+        **{key: value for key, value in vars(record).items() if key not in _APART},
         "flags": ";".join(flags),
         "objective": spec.get("objective", ""),
         "seed": spec.get("seed"),
         "peak_lr": spec.get("train", {}).get("peak_lr"),
         **{f"model_{key}": value for key, value in spec.get("model", {}).items()},
-        **{f"metric_{key}": value for key, value in values["metrics"].items()},
+        **{f"metric_{key}": value for key, value in record.metrics.items()},
     }

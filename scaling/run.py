@@ -16,6 +16,8 @@ STOP_CHECK_SECONDS = 0.5
 KEPT = 2
 """Checkpoints that are kept: the last, and the one before it in case the last cannot be read."""
 
+TAIL_BYTES = 4096
+
 Tracker = Callable[[int, dict[str, float]], None]
 
 
@@ -44,6 +46,9 @@ class RunFolder:
         leader: bool = True,
         keep_weights: bool = True,
         trackers: Sequence[Tracker] = (),
+        states: Path | None = None,
+        out_of_memory: int = 0,
+        on_lost: Callable[[dict[str, float]], None] = lambda lost: None,
     ) -> None:
         """Open a run's folder.
 
@@ -55,19 +60,27 @@ class RunFolder:
             leader: Whether this process writes; of several that train one run together, one does.
             keep_weights: Whether a finished run shall leave its weights.
             trackers: Called with the step and the metrics of every line that is logged.
+            states: Where checkpoints go instead of the run's folder, such as scratch; all nodes must see it.
+            out_of_memory: How often the run died for lack of memory before.
+            on_lost: Called by `load` with the `steps` and `seconds` that were logged after the checkpoint, and so are
+                done again.
         """
         self.path = path
         self.save_every = save_every
         self.leader, self.keep_weights = leader, keep_weights
-        self._stop, self._owned, self._trackers = stop, owned, trackers
+        self.states = states or path
+        self.out_of_memory = out_of_memory
+        """A trainer that cuts its batch takes micro-batches smaller by 2 to this power."""
+        self._stop, self._owned, self._trackers, self._on_lost = stop, owned, trackers, on_lost
         self._stopped = False
         self._unread: set[str] = set()
         self._next_check = 0.0
         self._saved_at = time.monotonic()
         path.mkdir(parents=True, exist_ok=True)
+        self.states.mkdir(parents=True, exist_ok=True)
         if leader:
             for pattern in ("checkpoint", "branch"):  # left by a run that was killed
-                for stale in path.glob(f"{TEMPORARY_PREFIX}*-{pattern}*"):
+                for stale in self.states.glob(f"{TEMPORARY_PREFIX}*-{pattern}*"):
                     stale.unlink(missing_ok=True)
         self._metrics = path / "metrics.jsonl"
 
@@ -101,7 +114,7 @@ class RunFolder:
             return
         size = self._metrics.stat().st_size if self._metrics.exists() else 0
         there = self._checkpoints()
-        number = 1 + max((_number(path) for path in there), default=0)
+        number = 1 + max(map(number_of, there), default=0)
         before = [path for path in there if path.name not in self._unread]
         self._write(f"checkpoint-{number:06d}", {"state": state, "metrics_size": size})
         for path in before[: max(0, len(before) + 1 - KEPT)]:
@@ -119,7 +132,10 @@ class RunFolder:
                 print(f"{path} cannot be read ({type(error).__name__}): the one before it is used", file=sys.stderr)
                 self._unread.add(path.name)  # kept, since it may be the disk; but not as one of the two
         if self.leader and self._metrics.exists():
-            os.truncate(self._metrics, min(whole["metrics_size"], self._metrics.stat().st_size))
+            kept = min(whole["metrics_size"], self._metrics.stat().st_size)
+            if lost := _logged_after(self._metrics, kept):
+                self._on_lost(lost)
+            os.truncate(self._metrics, kept)
         return whole["state"]
 
     def save_branch(self, step: int, state: dict[str, Any]) -> None:
@@ -130,7 +146,7 @@ class RunFolder:
     def load_branch(self, run_id: str, step: int) -> dict[str, Any] | None:
         """Return the state that another run of the sweep kept at a step, or None where there is none."""
         for suffix in (".pt", ".json"):
-            path = self.path.parent / run_id / f"branch-{step}{suffix}"
+            path = self.states.parent / run_id / f"branch-{step}{suffix}"
             if path.exists():
                 return _read(path)["state"]
         return None
@@ -155,23 +171,54 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         """Return the checkpoints, the oldest first; those of version 0.1 have no number."""
-        found = [path for path in self.path.glob("checkpoint*") if path.suffix in (".pt", ".json")]
-        return sorted(found, key=_number)
+        return checkpoints(self.states)
 
     def _write(self, name: str, whole: dict[str, Any]) -> None:
         if "torch" in sys.modules:
             import torch
 
-            with atomic_file(self.path / f"{name}.pt") as file:
+            with atomic_file(self.states / f"{name}.pt") as file:
                 torch.save(whole, file)
         else:
             # unlike a record, a state keeps its infinities and NaN
-            write_bytes(self.path / f"{name}.json", json.dumps(plain(whole, finite=False)).encode())
+            write_bytes(self.states / f"{name}.json", json.dumps(plain(whole, finite=False)).encode())
 
 
-def _number(path: Path) -> int:
-    number = path.stem.partition("-")[2]
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, the oldest first; those of version 0.1 have no number."""
+    found = [path for path in folder.glob("checkpoint*") if path.suffix in (".pt", ".json")]
+    return sorted(found, key=number_of)
+
+
+def number_of(checkpoint: Path) -> int:
+    """Return which checkpoint of its run a file is, counted from 1."""
+    number = checkpoint.stem.partition("-")[2]
     return int(number) if number.isdigit() else 0
+
+
+def _logged_after(metrics: Path, kept: int) -> dict[str, float]:
+    """Return the steps and seconds between the last line that is kept and the last one there is."""
+    with metrics.open("rb") as file:
+        file.seek(max(0, kept - TAIL_BYTES))
+        before = file.read(min(kept, TAIL_BYTES)).splitlines()
+        file.seek(0, 2)
+        file.seek(max(kept, file.tell() - TAIL_BYTES))
+        after = file.read().splitlines()
+    first, last = _last_line(before), _last_line(after)
+    if last is None:
+        return {}
+    first = first or {"step": 0, "time": (_last_line(after[:1]) or last)["time"]}
+    return {"steps": last["step"] - first["step"], "seconds": round(last["time"] - first["time"], 3)}
+
+
+def _last_line(lines: list[bytes]) -> dict[str, Any] | None:
+    """Return the last line that is whole."""
+    for line in reversed(lines):
+        try:
+            return json.loads(line)
+        except ValueError:
+            continue
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from scaling.errors import InputError, did_you_mean
@@ -26,6 +26,9 @@ FRONTENDS = ("waveform", "logmel")
 NORMS = ("post", "pre")
 
 _WORDS = {"frontend": ("no such front end", FRONTENDS), "norm": ("no such place of the layer norm", NORMS)}
+_COUNTS = ("layers", "width", "ffn", "heads", "position_kernel", "position_groups")
+_MOST = 10**9
+"""Beyond it a count is a slip, and FLOPs would leave the range of floating-point numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +58,19 @@ class Shape:
     """Layer norm after each block (`post`: Base of wav2vec 2.0 and HuBERT, the study) or before it (`pre`: Large)."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in _WORDS:
-                what, words = _WORDS[field.name]
-                if value not in words:
-                    raise InputError(what, where=f"shape.{field.name}", value=value, remedy=did_you_mean(value, words))
-            elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
                 raise InputError(
-                    "not a whole number of at least 1",
-                    where=f"shape.{field.name}",
+                    f"not a whole number from 1 to {_MOST:,}",
+                    where=f"shape.{name}",
                     value=value,
                     remedy="give a whole number",
                 )
+        for name, (what, words) in _WORDS.items():
+            value = getattr(self, name)
+            if value not in words:
+                raise InputError(what, where=f"shape.{name}", value=value, remedy=did_you_mean(value, words))
         for name in ("heads", "position_groups"):
             if self.width % getattr(self, name):
                 raise InputError(
@@ -80,7 +83,7 @@ class Shape:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Shape:
         """Return the shape that a mapping describes, refusing unknown and missing keys."""
-        known = [field.name for field in fields(cls)]
+        known = cls.__dataclass_fields__
         for key in values:
             if key not in known:
                 raise InputError("unknown key in a shape", where="shape", value=key, remedy=did_you_mean(key, known))
@@ -96,7 +99,7 @@ class Shape:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the shape as plain values."""
-        return asdict(self)
+        return dict(vars(self))
 
     def frames(self, samples: int) -> int:
         """Return how many encoder frames a crop of so many samples gives.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from scaling.cost import params_kept
+from scaling.cost import params_by_part
 from scaling.errors import InputError, did_you_mean
 from scaling.shape import Shape
 from scaling.units import format_count, parse_count
@@ -28,6 +28,9 @@ SIZE_TOLERANCE = 0.12
 POSITION = {"waveform": (128, 16), "logmel": (32, 0)}
 """Front end -> (kernel, groups) of the position convolution in a ladder; 0 groups is one a channel (depthwise),
 which keeps the convolution from outweighing the layers of a tiny model."""
+
+Family = tuple[str, float, int, int]
+"""Front end, ffn / width, kernel and groups of the position convolution."""
 
 
 def parse_aspect(value: object, *, where: object = None) -> tuple[float, float]:
@@ -90,33 +93,14 @@ def shape_for(
     if size > LARGEST:
         raise InputError("beyond any shape", where=where, value=format_count(size), remedy="mind the unit: 20M, 1.5G")
     kernel, groups = position or POSITION[frontend]
-    widths = [width for width in _widths() if width % (groups or 1) == 0]
-
-    def shape_of(layers: int, width: int) -> Shape:
-        return Shape(
-            frontend=frontend,
-            layers=layers,
-            width=width,
-            ffn=round(ffn_factor * width),
-            heads=1,
-            position_kernel=kernel,
-            position_groups=groups or width,
-        )
-
-    best: tuple[float, Shape] | None = None
-    for layers in range(1, MAX_LAYERS + 1):
-        # N grows with the width: begin at the first one that is not too small
-        first = bisect_left(widths, size * math.exp(-SIZE_TOLERANCE), key=lambda w: params_kept(shape_of(layers, w)))
-        for width in widths[first:]:
-            shape = shape_of(layers, width)
-            error = math.log(params_kept(shape) / size)
-            if error > SIZE_TOLERANCE:
-                break
-            score = abs(math.log(width / layers / ratio)) + 4 * abs(error)
-            if best is None or score < best[0]:
-                best = score, shape
-    if best is None:
-        smallest = params_kept(shape_of(1, widths[0]))
+    family = (frontend, ffn_factor, kernel, groups)
+    shape = _nearest(family, ratio, size)
+    if shape is None:
+        if not _widths(groups or 1):
+            raise InputError(
+                "no width of a ladder has so many groups", where=where, value=groups, remedy="use fewer in position"
+            )
+        smallest = sum(_params_of_width(family, _widths(groups or 1)[0]))
         raise InputError(
             f"no {frontend} shape of this size",
             where=where,
@@ -124,16 +108,62 @@ def shape_for(
             remedy=f"the smallest has {format_count(smallest)} parameters: ask for more"
             + (", or use frontend: logmel" if frontend == "waveform" else ""),
         )
-    return replace(best[1], heads=_heads(best[1].width))
+    return shape
 
 
-@lru_cache(maxsize=1)
-def _widths() -> tuple[int, ...]:
-    """Return the widths that a ladder tries."""
+@lru_cache(maxsize=4096)
+def _nearest(family: Family, ratio: float, size: float) -> Shape | None:
+    """Return the shape of a family that is nearest to a size, None where all are too far."""
+    widths = _widths(family[3] or 1)
+
+    def params(layers: int, width: int) -> int:
+        fixed, layer = _params_of_width(family, width)
+        return fixed + layers * layer
+
+    best: tuple[float, int, int] | None = None
+    for layers in range(1, MAX_LAYERS + 1):
+        # N grows with the width: begin at the first one that is not too small
+        first = bisect_left(widths, size * math.exp(-SIZE_TOLERANCE), key=lambda width: params(layers, width))
+        for width in widths[first:]:
+            error = math.log(params(layers, width) / size)
+            if error > SIZE_TOLERANCE:
+                break
+            score = abs(math.log(width / layers / ratio)) + 4 * abs(error)
+            if best is None or score < best[0]:
+                best = score, layers, width
+    if best is None:
+        return None
+    _, layers, width = best
+    return replace(_one_layer(family, width), layers=layers, heads=_heads(width))
+
+
+@lru_cache(maxsize=65_536)
+def _params_of_width(family: Family, width: int) -> tuple[int, int]:
+    """Return the parameters of a width that do not depend on the depth, and those of a layer."""
+    parts = params_by_part(_one_layer(family, width))
+    return sum(parts.values()) - parts["layers"], parts["layers"]
+
+
+def _one_layer(family: Family, width: int) -> Shape:
+    frontend, ffn_factor, kernel, groups = family
+    return Shape(
+        frontend=frontend,
+        layers=1,
+        width=width,
+        ffn=round(ffn_factor * width),
+        heads=1,
+        position_kernel=kernel,
+        position_groups=groups or width,
+    )
+
+
+@lru_cache(maxsize=16)
+def _widths(groups: int) -> tuple[int, ...]:
+    """Return the widths that a ladder tries, as far as so many groups divide them."""
     widths = [WIDTH_STEPS[0][1]]
     while widths[-1] < MAX_WIDTH:
         widths.append(widths[-1] + next(step for below, step in WIDTH_STEPS if widths[-1] < below))
-    return tuple(widths)
+    return tuple(width for width in widths if width % groups == 0)
 
 
 def ladder(
@@ -153,15 +183,17 @@ def ladder(
         >>> [str(shape) for shape in ladder([8e3, 64e3, 512e3], frontend="logmel")]
         ['1x24', '2x60', '4x124']
     """
-    shapes = [shape_for(s, aspect=aspect, frontend=frontend, position=position, where=where) for s in sizes]
-    for first, second, size in zip(shapes, shapes[1:], sizes[1:], strict=False):
-        if first == second:
+    shapes: list[Shape] = []
+    for size in sizes:
+        shape = shape_for(size, aspect=aspect, frontend=frontend, position=position, where=where)
+        if shape in shapes[-1:]:
             raise InputError(
-                f"two sizes give one shape, {first}",
+                f"two sizes give one shape, {shape}",
                 where=where,
                 value=format_count(size),
                 remedy="use fewer sizes, or a wider span",
             )
+        shapes.append(shape)
     return shapes
 
 

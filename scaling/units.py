@@ -12,6 +12,8 @@ from scaling.errors import InputError
 
 _COUNT = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([kKMGBTPE]?)\s*$")
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_LEAST, _MOST = 1e-60, 1e60
+"""Beyond them nothing is a quantity, and products of a few would leave the range of floating-point numbers."""
 _TIME = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(s|sec|m|min|h|d)?\s*$")
 _SECONDS = {None: 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -30,16 +32,10 @@ def parse_count(value: object, *, where: object = None) -> float:
         >>> parse_count("28k"), parse_count("1e18"), parse_count(5)
         (28000.0, 1e+18, 5.0)
     """
-    number = math.nan
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
-    elif isinstance(value, str) and (match := _COUNT.match(value)):
+    number = _as_float(value)
+    if isinstance(value, str) and (match := _COUNT.match(value)):
         number = float(match[1].replace("_", "")) * _SCALE[match[2]]
-    if not math.isfinite(number) or number <= 0:
-        raise InputError(
-            "not a positive number", where=where, value=value, remedy="write it as 28000, 28k, 1.5M or 1e18"
-        )
-    return number
+    return _positive(number, value, "number", where, "write it as 28000, 28k, 1.5M or 1e18")
 
 
 def parse_seconds(value: object, *, where: object = None) -> float:
@@ -52,14 +48,29 @@ def parse_seconds(value: object, *, where: object = None) -> float:
         >>> parse_seconds("1.5h")
         5400.0
     """
-    seconds = math.nan
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and (match := _TIME.match(value)):
+    seconds = _as_float(value)
+    if isinstance(value, str) and (match := _TIME.match(value)):
         seconds = float(match[1]) * _SECONDS[match[2]]
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise InputError("not a positive time", where=where, value=value, remedy="write seconds, or 90s, 10m, 12h, 2d")
-    return seconds
+    return _positive(seconds, value, "time", where, "write seconds, or 90s, 10m, 12h, 2d")
+
+
+def _as_float(value: object) -> float:
+    """Return a number as it is, not a number for what is none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _positive(number: float, value: object, kind: str, where: object, remedy: str) -> float:
+    """Return a number that is positive and of a size that quantities have."""
+    if not math.isfinite(number) or number <= 0:
+        raise InputError(f"not a positive {kind}", where=where, value=value, remedy=remedy)
+    if not _LEAST <= number <= _MOST:
+        raise InputError(f"beyond any {kind} here", where=where, value=value, remedy=remedy)
+    return number
 
 
 def format_count(number: float) -> str:
@@ -84,8 +95,8 @@ def format_flops(flops: float) -> str:
         >>> format_flops(4e11), format_flops(1.0037e12)
         ('4e11', '1e12')
     """
-    mantissa, exponent = f"{flops:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+    mantissa, _, exponent = f"{flops:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if exponent else mantissa  # inf has none
 
 
 def format_hours(hours: float) -> str:

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from scaling.command import add_common, run_command
-from sweeps import commands
+from sweeps import commands, runcommands
 from sweeps.commands import PROGRAM
 
 TEMPLATES = ("quickstart", "own-trainer", "study", "study-small")
 FORMATS = ("torchaudio", "safetensors")
+CLASSES = ("infrastructure", "timeout", "memory", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 the work failed, 2 the input is wrong."""
-    return run_command(_parser(), argv)
+    return run_command(make_parser(), argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Plan a scaling-law sweep, get it trained on this machine or on SLURM, and collect the results.",
@@ -84,13 +86,45 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--dry-run", action="store_true", help="say what would start, and start nothing")
     submit.add_argument("--wait", action="store_true", help="stay and show the progress; Ctrl-C saves and stops")
 
-    status = add("status", commands.status, "how a sweep stands; changes nothing")
+    status = add("status", runcommands.status, "how a sweep stands; changes nothing")
     _sweep(status)
     status.add_argument("--json", metavar="FILE", help="write it as JSON (- for standard output)")
     status.add_argument("--watch", action="store_true", help="stay until nothing runs")
+    status.add_argument("--all", action="store_true", help="a row a run, however many there are")
 
-    cancel = add("cancel", commands.cancel, "save and stop what runs; submit again to go on")
+    logs = add("logs", runcommands.logs, "what a run's job printed")
+    _run(logs)
+    logs.add_argument("--follow", "-f", action="store_true", help="stay and print what comes, until the run has ended")
+    logs.add_argument("--lines", "-n", type=int, help="the last so many lines only")
+
+    why = add("why", runcommands.why, "why a run is as it is, the end of its log, and what to do")
+    _run(why)
+
+    cancel = add("cancel", runcommands.cancel, "save and stop what runs; submit again to go on")
     _sweep(cancel)
+    _runs(cancel, "only these runs; they stay cancelled until `retry`")
+
+    retry = add("retry", runcommands.retry, "try again what failed or died, from the last checkpoints")
+    _sweep(retry)
+    _runs(retry, "only these runs")
+    retry.add_argument(
+        "--class", dest="kinds", action="append", choices=CLASSES, default=[], help="only failures of this class"
+    )
+
+    pause = add("pause", runcommands.pause, "save and stop what runs, and keep the place of what waits")
+    _sweep(pause)
+
+    resume = add("resume", runcommands.resume, "let a paused sweep go on")
+    _sweep(resume)
+
+    doctor = add("doctor", runcommands.doctor, "check this machine, its SLURM and a folder, and say what to set")
+    doctor.add_argument("grid", type=Path, metavar="GRID", nargs="?", help="also check what this grid asks for")
+    doctor.add_argument("--results", type=Path, default=Path("results"), help="folder of sweeps (default: results)")
+    doctor.add_argument("--job", action="store_true", help="send a job of a minute that looks at a compute node")
+    doctor.add_argument("--bench", action="store_true", help="measure the time of the grid's steps where they will run")
+
+    completion = add("completion", runcommands.completion, "print a script that completes commands in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
     targets = add("targets", commands.targets, "make what the runs of a grid predict, and say what it is like")
     _grid(targets)
@@ -118,6 +152,15 @@ def _results(command: argparse.ArgumentParser) -> None:
 
 def _sweep(command: argparse.ArgumentParser) -> None:
     command.add_argument("sweep", metavar="SWEEP", help="a sweep's name under results/, or its folder")
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    _sweep(command)
+    command.add_argument("run", metavar="RUN", help="a run's id, or its beginning")
+
+
+def _runs(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--run", dest="runs", metavar="RUN", action="append", default=[], help=text)
 
 
 if __name__ == "__main__":

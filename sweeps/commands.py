@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scaling.command import write_output
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -88,19 +89,19 @@ def verify(args: argparse.Namespace) -> int:
 
 def _load_plan(args: argparse.Namespace, *, measure: bool = True) -> Plan:
     from sweeps.gridfile import load_grid
-    from sweeps.plan import make_plan
     from sweeps.jobs.timing import with_times
+    from sweeps.plan import make_plan
 
     plan = make_plan(load_grid(args.grid))
     executor = getattr(args, "executor", None) or plan.grid.cluster.executor
-    return with_times(plan) if measure and executor != "slurm" else plan
+    return with_times(plan, executor, measure=measure)
 
 
 def show_plan(args: argparse.Namespace) -> int:
     """Show a plan."""
     from scaling.errors import InputError
+    from sweeps.jobs.checks import check_cap
     from sweeps.show import format_plan
-    from sweeps.jobs.submit import check_cap
 
     plan = _load_plan(args, measure=not args.no_measure)
     if args.json != "-":
@@ -109,86 +110,40 @@ def show_plan(args: argparse.Namespace) -> int:
             check_cap(plan)
         except InputError as error:
             print(f"! submit will refuse: {error.what}, {error.where}")
-    _write_json(args.json, plan.to_dict())
+    write_output(args.json, plan.to_dict())
     return 0
 
 
 def submit_grid(args: argparse.Namespace) -> int:
     """Start what has no result yet."""
     from sweeps.folder import SweepFolder
+    from sweeps.jobs.checks import check
+    from sweeps.jobs.dryrun import dry_run
+    from sweeps.jobs.submit import submit
     from sweeps.show import format_totals, format_warnings
-    from sweeps.jobs.submit import check, submit
 
     plan = _load_plan(args)
     print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
     if args.dry_run:
         check(plan, args.executor or plan.grid.cluster.executor)
-        folder = SweepFolder(args.results / plan.grid.name)
-        new = [point for point in plan.runs if not folder.record_file(point.spec.id).exists()]
-        print(f"{len(new)} runs would start, {len(plan.runs) - len(new)} are done")
+        print(dry_run(plan, SweepFolder(args.results / plan.grid.name), args.executor))
         return 0
     submission = submit(plan, results=args.results, executor=args.executor)
     folder = submission.folder
     going = f" ({submission.going} of them run or wait already)" if submission.going else ""
     print(f"{folder.path}: {len(submission.new)} runs to do{going}, {submission.done} done before", file=sys.stderr)
+    if submission.later:
+        print(
+            f"! SLURM takes no more jobs now: {submission.later} runs are sent when others have ended", file=sys.stderr
+        )
+    if submission.cancelled:
+        retry = f"{PROGRAM} retry {plan.grid.name} --run ID"
+        print(f"! {submission.cancelled} runs were cancelled one by one and stay so: {retry}", file=sys.stderr)
     if args.wait and submission.new:
-        return _wait(folder)
+        from sweeps.runcommands import wait
+
+        return wait(folder)
     print(f"next: {PROGRAM} status {folder.path}" if submission.new else f"next: scaling-fit {folder.path}")
-    return 0
-
-
-def _wait(folder: Any) -> int:
-    """Show a sweep until it ends; Ctrl-C asks it to save and stop."""
-    from sweeps.jobs.status import FINAL, format_status
-    from sweeps.jobs.watch import watch
-
-    interrupted = False
-    try:
-        runs = watch(folder)
-    except KeyboardInterrupt:
-        interrupted = True
-        folder.ask_to_stop()
-        print("\nsaving and stopping (Ctrl-C again leaves at once) ...", file=sys.stderr)
-        runs = watch(folder)
-    left = [run for run in runs if run.state not in FINAL]
-    print(format_status(folder, runs))
-    for run in left:
-        if run.error:
-            print(f"{run.id} {run.state}: {run.error}\n  traceback in {run.attempt}/exit.json", file=sys.stderr)
-    if left:
-        print(f"{len(left)} runs are unfinished; submit the grid again and they go on from their checkpoints")
-        return 130 if interrupted else 1
-    if all(run.state == "diverged" for run in runs):
-        print("every run diverged: lower train.peak_lr, or tune it with `scaling-sweep pilot`", file=sys.stderr)
-        return 1
-    print(f"next: scaling-fit {folder.path}")
-    return 0
-
-
-def status(args: argparse.Namespace) -> int:
-    """Show how a sweep stands."""
-    from sweeps.folder import SweepFolder
-    from sweeps.jobs.status import format_status, sweep_status, to_json
-    from sweeps.jobs.watch import watch
-
-    folder = SweepFolder.find(args.sweep)
-    runs = watch(folder) if args.watch else sweep_status(folder)
-    if args.json != "-":
-        print(format_status(folder, runs))
-    _write_json(args.json, to_json(folder, runs))
-    return 0
-
-
-def cancel(args: argparse.Namespace) -> int:
-    """Save and stop what runs."""
-    from sweeps.folder import SweepFolder
-    from sweeps.jobs.slurm import cancel_jobs, jobs_of
-
-    folder = SweepFolder.find(args.sweep)
-    folder.ask_to_stop()
-    cancelled = cancel_jobs(folder) if jobs_of(folder) else 0
-    print(f"{folder.path}: asked to stop" + (f", {cancelled} SLURM jobs cancelled" if cancelled else ""))
-    print(f"next: {PROGRAM} status {folder.path}; submit the grid again to go on")
     return 0
 
 
@@ -244,13 +199,3 @@ def run_pilot(args: argparse.Namespace) -> int:
     output = args.output or args.grid.with_suffix(".tuned.yaml")
     print(pilot(load_grid(args.grid), results=args.results, executor=args.executor, output=output))
     return 0
-
-
-def _write_json(target: str | None, value: Any) -> None:
-    """Write JSON to a file, or to standard output for `-`."""
-    from scaling.files import plain, write_json
-
-    if target == "-":
-        print(json.dumps(plain(value), indent=1))
-    elif target is not None:
-        write_json(Path(target), value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from scaling.cost import Cost, params_kept, updates_for
@@ -13,16 +14,16 @@ from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE, Shape
 from scaling.sizes import ladder, log_spaced
 from scaling.speech.catalogue import CATALOGUE, crops_together, resolved_settings
-from scaling.units import format_count
+from scaling.units import format_count, parse_count
 from sweeps.grid import Grid, ReferenceBudget
 from sweeps.recipes import LARGE
-from sweeps.rules import AUTO_BATCH
+from sweeps.rules import AUTO_BATCH, PowerRule
 from sweeps.trainers import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corner:
-    """One combination of what a grid sweeps, before it is resolved."""
+    """One combination of what a grid sweeps but for the seed, before it is resolved."""
 
     objective: str
     unique_hours: float | None
@@ -32,7 +33,11 @@ class Corner:
     reference: ReferenceBudget | None = None
     """The run whose budget this is."""
     model: Mapping[str, Any]
-    seed: int
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The built-in trainer's model."""
+        return Shape.from_dict(self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +49,14 @@ class Resolved:
 
 
 def corners(grid: Grid, unique_hours: tuple[float | None, ...]) -> Iterator[Corner]:
-    """Yield the combinations of a grid: objectives, subsets, lengths, sizes, seeds."""
+    """Yield the combinations of a grid: objectives, subsets, lengths, sizes."""
     for objective in grid.objectives:
         lengths = _lengths(grid, objective)
         budgets = [length["budget"] for length in lengths if "budget" in length]
         for unique in unique_hours:
             for length in lengths:
                 for model in models(grid, length.get("budget"), budgets):
-                    for seed in grid.seeds:
-                        yield Corner(objective=objective, unique_hours=unique, model=model, seed=seed, **length)
+                    yield Corner(objective=objective, unique_hours=unique, model=model, **length)
 
 
 def _lengths(grid: Grid, objective: str) -> list[dict[str, Any]]:
@@ -83,7 +87,8 @@ def models(grid: Grid, budget: float | None, budgets: list[float]) -> list[Mappi
                 remedy="use budgets, or sizes: {from, to, count}",
             )
         middle = window.at or math.sqrt(min(budgets) * max(budgets))
-        centre = window.centre * (budget / middle) ** window.exponent
+        moves = PowerRule(value=window.centre, at=middle, exponent=window.exponent)
+        centre = _by_rule(lambda: moves(budget), grid.model.where)
         sizes = log_spaced(centre / math.sqrt(window.span), centre * math.sqrt(window.span), window.count)
     if not grid.built_in:
         return [{"size": round(size)} for size in sizes]
@@ -97,8 +102,13 @@ def models(grid: Grid, budget: float | None, budgets: list[float]) -> list[Mappi
     return [shape.to_dict() for shape in shapes]
 
 
+def with_seeds(grid: Grid, resolved: Resolved) -> list[Resolved]:
+    """Return the run of a corner, which has the first seed, with all of them; what it costs is the same."""
+    return [resolved, *(replace(resolved, spec=replace(resolved.spec, seed=seed)) for seed in grid.seeds[1:])]
+
+
 def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, where: dict[str, str]) -> Resolved:
-    """Return the run of a corner, with its batch, updates and learning rate.
+    """Return the run of a corner with the first seed, with its batch, updates and learning rate.
 
     For a budget C the data seen is D = C / (FLOPs a frame), whatever the batch; the batch follows D by the grid's
     rule, rounded to whole crops, and the updates are the whole number that comes nearest to C.
@@ -116,11 +126,12 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
         train=_train_settings(grid, corner) if grid.built_in else {},
         updates=corner.steps or 1,
         budget=corner.budget,
-        seed=corner.seed,
+        seed=grid.seeds[0],
         threads=grid.cluster.threads,
         trainer_args=dict(grid.trainer_args),
         sweep=grid.name,
         where=where,
+        flags=() if grid.is_tuned or not grid.built_in else ("untuned",),
         execution=dict(grid.cluster.execution) if grid.built_in else {},
     )
     if trainer.cost is None:
@@ -136,14 +147,13 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
     if grid.built_in:
         crops = _crops(grid, corner, one)
         rule = grid.train.rate_of(corner.objective)
-        peak = _six_digits(rule.at_size(one.params, crops * grid.train.crop_seconds))
-        train = {**spec.train, "crops": crops, "peak_lr": peak, "width_base": rule.width}
+        rate = _by_rule(lambda: rule.at_size(one.params, crops * grid.train.crop_seconds), f"{grid.file}: peak_lr")
+        train = {**spec.train, "crops": crops, "peak_lr": _six_digits(rate), "width_base": rule.width}
         spec = replace(spec, train=train, objective_args=_objective_args(grid, corner, crops))
         one = trainer.cost(spec)
     updates = _updates(grid, corner, spec, one)
-    if grid.built_in:
-        spec = replace(spec, train={**spec.train, "warmup_updates": warmup_updates(grid, updates)})
-    return Resolved(spec=replace(spec, updates=updates), cost=one)
+    train = {**spec.train, "warmup_updates": warmup_updates(grid, updates)} if grid.built_in else {}
+    return Resolved(spec=replace(spec, updates=updates, train=train), cost=one)
 
 
 def _updates(grid: Grid, corner: Corner, spec: RunSpec, cost: Cost) -> int:
@@ -182,7 +192,7 @@ def reference_flops(grid: Grid, reference: ReferenceBudget, objective: str) -> f
 
 def _reference_spec(grid: Grid, reference: ReferenceBudget, objective: str) -> RunSpec:
     crops = _fixed_crops(grid, reference.where)
-    corner = Corner(objective=objective, unique_hours=None, model=reference.of.to_dict(), seed=0)
+    corner = Corner(objective=objective, unique_hours=None, model=reference.of.to_dict())
     return RunSpec(
         objective=objective,
         objective_args=_objective_args(grid, corner, crops),
@@ -202,21 +212,20 @@ def _full_step(spec: RunSpec) -> float:
 
 def _objective_args(grid: Grid, corner: Corner, crops: int) -> dict[str, Any]:
     """Return the settings of the objective for a model and batch."""
-    shape = Shape.from_dict(corner.model)
     given = dict(grid.objective_args.get(corner.objective, {}))
-    head = grid.train.large_head if params_kept(shape) >= LARGE else None
+    head = grid.train.large_head if params_kept(corner.shape) >= LARGE else None
     head = head or grid.train.head
     if head is not None and "head" in CATALOGUE[corner.objective].settings:
         given.setdefault("head", head)
     if corner.objective == "wav2vec2":
         given["group_seconds"] = _group_seconds(grid)
-    return resolved_settings(corner.objective, shape, given, crops, grid.train.crop_seconds)
+    return resolved_settings(corner.objective, corner.shape, given, crops, grid.train.crop_seconds)
 
 
 def _train_settings(grid: Grid, corner: Corner) -> dict[str, Any]:
     """Return how a model trains; batch, learning rate and warm-up are filled in when they are resolved."""
     t = grid.train
-    own = t.large if params_kept(Shape.from_dict(corner.model)) >= LARGE else {}
+    own = t.large if params_kept(corner.shape) >= LARGE else {}
     waveform = corner.model["frontend"] == "waveform"
     return {
         "crops": 1,
@@ -254,7 +263,8 @@ def _crops(grid: Grid, corner: Corner, one: Cost) -> int:
         assert corner.budget is not None
         frames = corner.budget / (one.flops_per_step / one.frames_per_step)
         hours = frames / FRAMES_PER_SECOND / 3600
-    return _whole_groups(grid, round(grid.train.batch(hours) / grid.train.crop_seconds))
+    seconds = _by_rule(lambda: grid.train.batch(hours), f"{grid.file}: batch")
+    return _whole_groups(grid, round(seconds / grid.train.crop_seconds))
 
 
 def _fixed_crops(grid: Grid, where: str) -> int:
@@ -285,6 +295,19 @@ def _group_seconds(grid: Grid) -> float:
     """Return the audio over which wav2vec 2.0's diversity is counted."""
     given = grid.objective_args.get("wav2vec2", {}).get("group_seconds")
     return float(given or grid.train.group_seconds)
+
+
+def _by_rule(rule: Callable[[], float], where: str) -> float:
+    """Return what a rule gives, refusing what powers of large numbers come to."""
+    try:
+        value = parse_count(rule(), where=where)
+    except (OverflowError, InputError):
+        raise InputError(
+            "the rule gives no quantity here",
+            where=where,
+            remedy="mind at, value and exponent: value * (x / at) ** exponent",
+        ) from None
+    return value
 
 
 def _six_digits(value: float) -> float:

@@ -1,14 +1,17 @@
 """A sweep's folder: where everything lies, and what its files say.
 
-sweep.json  plan.jsonl  stop
-runs/<id>/spec.json  lease.json  metrics.jsonl  attempts/<n>/{start,exit}.json
+sweep.json  plan.jsonl  stop  halt.json  errors/<fingerprint>/<id>
+runs/<id>/spec.json  lease.json  metrics.jsonl  stop  chance.json  log  attempts/<n>/{start,exit}.json
           checkpoint-<n>.pt  branch-<step>.pt  weights.pt
 records/<id>.json
-submissions/
+submissions/<uuid>/{intent,ids}.json  code/<hash>/
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from scaling.records import RunRecord, RunSpec
 
 RESULTS = Path("results")
 """Where sweeps go unless told otherwise."""
+CANCELLED, PAUSED = "cancelled", "paused"
+"""How a sweep or a run was asked to stop: `submit` starts it again, or `resume`."""
 
 
 class SweepFolder:
@@ -29,8 +34,11 @@ class SweepFolder:
         self.sweep_file = self.path / "sweep.json"
         self.plan_file = self.path / "plan.jsonl"
         self.stop_file = self.path / "stop"
+        self.halt_file = self.path / "halt.json"
+        self.errors = self.path / "errors"
         self.queue_lease = self.path / "queue.json"
         self.submissions = self.path / "submissions"
+        self.submission_lease = self.submissions / "lease.json"
 
     @classmethod
     def find(cls, name: str) -> SweepFolder:
@@ -53,6 +61,11 @@ class SweepFolder:
     def run(self, run_id: str) -> Path:
         """Return the folder of a run."""
         return self.path / "runs" / run_id
+
+    def states(self, run_id: str, settings: Mapping[str, Any] | None = None) -> Path:
+        """Return where a run's checkpoints and branches are: its folder, or one on scratch."""
+        scratch = (self.sweep() if settings is None else settings).get("scratch")
+        return Path(scratch) / self.path.name / run_id if scratch else self.run(run_id)
 
     def record_file(self, run_id: str) -> Path:
         """Return where a run's record is, once it is done."""
@@ -83,16 +96,11 @@ class SweepFolder:
 
     def record_ids(self) -> list[str]:
         """Return the ids of all runs that are done."""
-        folder = self.path / "records"
-        return sorted(p.stem for p in folder.glob("*.json") if not p.name.startswith(TEMPORARY_PREFIX))
-
-    def last_attempt(self, run_id: str) -> tuple[Path, dict[str, Any] | None] | None:
-        """Return the folder of the last attempt and what its exit.json says, or None where there was none."""
-        attempts = sorted((self.run(run_id) / "attempts").glob("*"), key=lambda path: int(path.name))
-        if not attempts:
-            return None
-        exit_file = attempts[-1] / "exit.json"
-        return attempts[-1], read_json(exit_file) if exit_file.exists() else None
+        try:
+            names = [entry.name for entry in os.scandir(self.path / "records")]
+        except FileNotFoundError:
+            return []
+        return sorted(n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != TEMPORARY_PREFIX[0])
 
     def waits_for_parent(self, row: dict[str, Any]) -> bool:
         """Return whether a planned run starts from another's state, which that one has yet to reach.
@@ -102,7 +110,7 @@ class SweepFolder:
         parent = row.get("parent")
         if not parent or self.record_file(parent["id"]).exists():
             return False
-        return not any(self.run(parent["id"]).glob(f"branch-{parent['step']}.*"))
+        return not any(self.states(parent["id"]).glob(f"branch-{parent['step']}.*"))
 
     def discard_branches(self, spec: RunSpec) -> None:
         """Remove the states, by a run that ends, that were kept for runs which are done."""
@@ -111,13 +119,39 @@ class SweepFolder:
         for row in self.plan():
             parent = row.get("parent")
             if parent and self.record_file(row["id"]).exists():
-                for path in self.run(parent["id"]).glob(f"branch-{parent['step']}.*"):
+                for path in self.states(parent["id"]).glob(f"branch-{parent['step']}.*"):
                     path.unlink(missing_ok=True)
 
-    def ask_to_stop(self) -> None:
-        """Ask the queue and the workers to save and stop."""
-        write_json(self.stop_file, {})
+    def ask_to_stop(self, how: str = CANCELLED, run_id: str | None = None) -> None:
+        """Ask the queue and the workers to save and stop, or those of one run; `how` says what may start them again."""
+        write_json(self._stop_file(run_id), {"how": how})
 
-    def stop_asked(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self.stop_file.exists()
+    def stop_asked(self, run_id: str | None = None) -> str:
+        """Return how the sweep or a run was asked to stop: `cancelled` or `paused`; empty where it was not."""
+        for file in (self.stop_file, *([self._stop_file(run_id)] if run_id else [])):
+            if file.exists():
+                try:
+                    return read_json(file).get("how", CANCELLED)
+                except InputError:  # removed since
+                    continue
+        return ""
+
+    def cancelled_alone(self, run_id: str) -> bool:
+        """Whether this run, apart from its sweep, was cancelled."""
+        return self._stop_file(run_id).exists()
+
+    def let_go_on(self, run_id: str | None = None) -> None:
+        """Take back the word to stop."""
+        self._stop_file(run_id).unlink(missing_ok=True)
+
+    def halted(self) -> dict[str, Any] | None:
+        """Return why no further run may start (the same error in several), or None."""
+        return read_json(self.halt_file) if self.halt_file.exists() else None
+
+    def forget_errors(self) -> None:
+        """Let runs start again after an error that halted the sweep."""
+        shutil.rmtree(self.errors, ignore_errors=True)
+        self.halt_file.unlink(missing_ok=True)
+
+    def _stop_file(self, run_id: str | None) -> Path:
+        return self.run(run_id) / "stop" if run_id else self.stop_file

@@ -11,6 +11,7 @@ from scaling.records import BUILT_IN_TRAINER
 from scaling.shape import Shape
 from sweeps.rules import LearningRate, PowerRule
 
+TRIES, SAME_ERROR = 4, 3
 EXECUTORS = ("local", "slurm", "debug")
 
 
@@ -107,6 +108,20 @@ class Cluster:
     """Seconds between checkpoints."""
     keep_weights: bool = True
     """Whether finished runs leave their weights, for `export`, probes and second iterations."""
+    keep_checkpoints: bool = False
+    """Whether finished runs leave their checkpoints."""
+    scratch: Path | None = None
+    """Where checkpoints go instead of the run's folder."""
+    scratch_gb: float | None = None
+    """Quota of scratch."""
+    snapshot: bool = True
+    """Whether jobs run the code as it was when it was submitted."""
+    tries: int = TRIES
+    """How often a run may die without a new checkpoint."""
+    same_error: int = SAME_ERROR
+    """How many runs may fail with the same error before no further one starts."""
+    flops_per_second: float | None = None
+    """What a device sustains, for the time of runs where none was measured."""
     tracker: str | None = None
     """`tensorboard`, or package.module:function."""
     execution: Mapping[str, Any] = field(default_factory=dict)

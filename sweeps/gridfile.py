@@ -7,7 +7,6 @@ grid first, then among the installed packages.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +14,9 @@ from scaling.errors import InputError
 from scaling.records import BUILT_IN_TRAINER
 from scaling.shape import Shape
 from scaling.speech import OBJECTIVES
-from scaling.units import parse_count, parse_seconds
-from sweeps.grid import EXECUTORS, Cluster, Grid, ModelGrid, ReferenceBudget
+from scaling.units import parse_count
+from sweeps.grid import Grid, ModelGrid, ReferenceBudget
+from sweeps.gridcluster import read_cap, read_cluster
 from sweeps.gridmodel import read_model, read_shape
 from sweeps.gridtrain import read_objective_args, read_targets, read_train
 from sweeps.yamlfile import (
@@ -82,8 +82,8 @@ def load_grid(path: Path) -> Grid:
         objective_args=read_objective_args(settings, objectives) if built_in else {},
         tuned=tuned,
         trainer_args=top.take("trainer_args", mapping, {}),
-        cluster=_cluster(top.section("cluster")),
-        cap=_cap(top.section("cap")),
+        cluster=read_cluster(top.section("cluster")),
+        cap=read_cap(top.section("cap")),
         budgets=budgets,
         data_hours=data_hours,
         steps=steps,
@@ -205,84 +205,3 @@ def _budget(value: Any, where: str, model: ModelGrid) -> float | ReferenceBudget
         raise InputError("a reference run has the keys steps and of", where=where, value=sorted(value), remedy=remedy)
     shape = read_shape(mapping(value["of"], where), model.frontend, model.position, where)
     return ReferenceBudget(steps=whole(value["steps"], where), of=Shape.from_dict(shape), where=where)
-
-
-def _cluster(section: Section | None) -> Cluster:
-    if section is None:
-        return Cluster()
-    cluster = Cluster(
-        executor=section.take("executor", one_of(*EXECUTORS), "local"),
-        slots=section.take("slots", whole, 1),
-        threads=section.take("threads", whole, 1),
-        save_every=section.take("save_every", _seconds, 600.0),
-        keep_weights=section.take("keep_weights", flag, True),
-        tracker=section.take("tracker", _tracker, None),
-        execution=_execution(section),
-        slurm=_slurm(section.section("slurm")),
-        resources=section.take("resources", _resources, ()),
-    )
-    section.done()
-    return cluster
-
-
-def _execution(section: Section) -> dict[str, Any]:
-    """Return how runs are run, what is not given left out."""
-    settings = {
-        "micro_seconds": section.take("micro_seconds", number, None),
-        "compile": section.take("compile", flag, False) or None,
-        "shard": section.take("shard", flag, False) or None,
-    }
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _tracker(value: Any, where: str) -> str:
-    name = text(value, where)
-    if name != "tensorboard" and not re.fullmatch(r"[\w.]+:\w+", name):
-        raise InputError("no such tracker", where=where, value=value, remedy="write tensorboard, or my_module:function")
-    return name
-
-
-def _seconds(value: Any, where: str) -> float:
-    return parse_seconds(value, where=where)
-
-
-def _slurm(section: Section | None) -> dict[str, Any]:
-    """Return SLURM's settings that are given."""
-    if section is None:
-        return {}
-    parsers: dict[str, Callable[[Any, str], Any]] = {
-        **dict.fromkeys(("partition", "account", "qos", "constraint"), text),
-        "timeout": _seconds,
-        "setup": lambda value, where: list(several(text)(value, where)),
-        "array_parallelism": whole,
-    }
-    settings = {key: section.take(key, parse, None) for key, parse in parsers.items()}
-    section.done()
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
-    """Return resources by size, smallest first: [{up_to: 100M, gpus: 1}, ...]."""
-    rows = []
-    for row in value if isinstance(value, list) else [value]:
-        section = Section(mapping(row, where), {}, Path(where.partition(":")[0]), "cluster.resources.")
-        rows.append(
-            {
-                "up_to": section.take("up_to", number),
-                "gpus": section.take("gpus", seed, 0),
-                "nodes": section.take("nodes", whole, 1),
-                "processes": section.take("processes", whole, None),
-                "cpus": section.take("cpus", whole, None),
-                "memory_gb": section.take("memory_gb", number, None),
-            }
-        )
-        section.done()
-    return tuple(sorted(rows, key=lambda row: row["up_to"]))
-
-
-def _cap(section: Section | None) -> dict[str, float]:
-    if section is None:
-        return {}
-    cap = {key: section.take(key, number, None) for key in ("gpu_hours", "device_hours", "flops")}
-    section.done()
-    return {key: value for key, value in cap.items() if value is not None}

@@ -12,6 +12,8 @@ from scaling.units import parse_count
 from sweeps.grid import ModelGrid, Window
 from sweeps.yamlfile import Section, mapping, number, one_of, real, several, whole
 
+MOST_SIZES = 1000
+
 
 def read_model(section: Section | None, built_in: bool, top: Section) -> ModelGrid:
     """Return the sizes and shapes that the section asks for.
@@ -41,7 +43,8 @@ def read_model(section: Section | None, built_in: bool, top: Section) -> ModelGr
         )
     section.done()
     if built_in:
-        shapes = tuple(read_shape(s, frontend, (kernel, groups), section.where("shapes")) for s in shapes)
+        position_of = (kernel, groups)
+        shapes = tuple(read_shape(s, frontend, position_of, section.where(f"shapes.{i}")) for i, s in enumerate(shapes))
     return ModelGrid(
         frontend=frontend,
         aspect=aspect,
@@ -79,7 +82,7 @@ def _sizes(section: Section) -> tuple[tuple[float, ...], Window | None]:
     assert sizes is not None
     window = sizes.section("window")
     if window is None:
-        low, high, count = sizes.take("from", number), sizes.take("to", number), sizes.take("count", whole)
+        low, high, count = sizes.take("from", number), sizes.take("to", number), sizes.take("count", _count)
         sizes.done()
         if low >= high or count < 2:
             raise InputError(
@@ -93,12 +96,20 @@ def _sizes(section: Section) -> tuple[tuple[float, ...], Window | None]:
     result = Window(
         centre=window.take("centre", number),
         span=window.take("span", _span),
-        count=window.take("count", whole),
+        count=window.take("count", _count),
         at=window.take("at", number, None),
         exponent=window.take("exponent", real, 0.5),
     )
     window.done()
     return (), result
+
+
+def _count(value: Any, where: str) -> int:
+    """Return how many sizes a ladder has."""
+    count = whole(value, where)
+    if count > MOST_SIZES:
+        raise InputError("more sizes than a sweep can have", where=where, value=value, remedy="write 6")
+    return count
 
 
 def _span(value: Any, where: str) -> float:

@@ -32,20 +32,21 @@ def read_train(top: Section, tuned: Mapping[str, Any] | None) -> TrainSettings:
     recipe = RECIPES[name]
     section = top.section("train") or Section({}, {}, top.file, "train.")
     crop = section.take("crop_seconds", number, recipe.crop_seconds)
-    if abs(round(crop * FRAMES_PER_SECOND) - crop * FRAMES_PER_SECOND) > 1e-6:
+    frames = crop * FRAMES_PER_SECOND
+    if round(frames) < 1 or abs(round(frames) - frames) > 1e-6:
         raise InputError(
             "not a whole number of frames of 20 ms",
             where=section.where("crop_seconds"),
             value=crop,
-            remedy=f"write {max(1, round(crop * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND:g}",
+            remedy=f"write {max(1, round(frames)) / FRAMES_PER_SECOND:g}",
         )
-    rates = _either(section, "peak_lr", _rates, tuned, (recipe.peak_lr, recipe.peak_lr_of))
+    rates = _either(top, section, "peak_lr", _rates, tuned, (recipe.peak_lr, recipe.peak_lr_of))
     if rates[1]:  # objectives that the grid does not name keep the recipe's
         rates = (recipe.peak_lr, {**recipe.peak_lr_of, **rates[1]})
     settings = TrainSettings(
         recipe=name,
         settled=name == "study" and tuned is None and "peak_lr" not in section and "batch" not in section,
-        batch=_either(section, "batch", parse_batch, tuned, recipe.batch),
+        batch=_either(top, section, "batch", parse_batch, tuned, recipe.batch),
         peak_lr=rates[0],
         peak_lr_of=rates[1],
         crop_seconds=crop,
@@ -201,7 +202,12 @@ def read_augment(section: Section | None) -> dict[str, Any]:
 
 
 def _either(
-    section: Section, key: str, parse: Callable[[Any, str], T], tuned: Mapping[str, Any] | None, default: T
+    top: Section,
+    section: Section,
+    key: str,
+    parse: Callable[[Any, str], T],
+    tuned: Mapping[str, Any] | None,
+    default: T,
 ) -> T:
     """Return a rule from the grid or from what the pilot tuned, refusing both."""
     written = section.take(key, parse, None)
@@ -213,7 +219,7 @@ def _either(
             where=section.where(key),
             remedy="keep one: the pilot's value under tuned, or yours under train without tuned",
         )
-    return parse(tuned[key], f"{section.file}: tuned.{key}")
+    return parse(tuned[key], top.where(f"tuned.{key}"))
 
 
 def _rates(value: Any, where: str) -> tuple[LearningRate, Mapping[str, LearningRate]]:

@@ -32,11 +32,11 @@ from scaling.tables import format_table
 from scaling.units import format_count, format_flops
 from sweeps.folder import SweepFolder
 from sweeps.grid import Grid, ModelGrid
-from sweeps.plan import Plan, Point, make_plan
-from sweeps.rules import LearningRate, PowerRule
 from sweeps.jobs.submit import submit
 from sweeps.jobs.timing import with_times
 from sweeps.jobs.watch import watch
+from sweeps.plan import Plan, Point, make_plan
+from sweeps.rules import LearningRate, PowerRule
 
 FACTOR = 2.0
 EXTENSIONS = 3

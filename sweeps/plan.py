@@ -9,7 +9,7 @@ from scaling.cost import Cost
 from scaling.errors import InputError
 from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND
-from sweeps.expand import Resolved, corners, resolve
+from sweeps.expand import Resolved, corners, resolve, with_seeds
 from sweeps.grid import Grid
 from sweeps.remarks import censored_budgets, remarks
 from sweeps.sources import PROVISIONAL, find_corpus, find_teacher, with_teacher
@@ -147,6 +147,15 @@ def make_plan(grid: Grid) -> Plan:
         InputError: When a rule of the grid cannot be met: a size without a shape, a budget below one step, more
             hours than the corpus has, a corpus without an utterance as long as a crop.
     """
+    try:
+        return _plan_of(grid)
+    except InputError as error:  # of a trainer, a corpus, a shape: they do not know of the grid
+        if str(grid.file) in str(error.where):
+            raise
+        raise error.at(f"{grid.file}: {error.where}") from error.__cause__
+
+
+def _plan_of(grid: Grid) -> Plan:
     trainer = load_trainer(grid.trainer, grid.file.resolve().parent)
     warnings: list[dict[str, str]] = []
     corpus_hash, unique_hours = find_corpus(grid, warnings)
@@ -156,7 +165,11 @@ def make_plan(grid: Grid) -> Plan:
     teacher = find_teacher(grid, warnings)
     if teacher:
         where["teacher"] = str(grid.teacher.resolve()) if grid.teacher else ""
-    resolved = [resolve(grid, corner, trainer, corpus_hash, where) for corner in corners(grid, unique_hours)]
+    resolved = [
+        seeded
+        for corner in corners(grid, unique_hours)
+        for seeded in with_seeds(grid, resolve(grid, corner, trainer, corpus_hash, where))
+    ]
     if teacher:
         resolved = [with_teacher(one, teacher) for one in resolved]
     points = [_point(grid, one) for one in resolved]
@@ -180,7 +193,6 @@ def make_plan(grid: Grid) -> Plan:
 def _point(grid: Grid, resolved: Resolved) -> Point:
     """Return a point with its verdict: run, dropped or refused."""
     spec = resolved.spec
-    flags = [] if grid.is_tuned or not grid.built_in else ["untuned"]
     point = Point(spec=spec, cost=resolved.cost)
     status, reason = "run", ""
     after = spec.updates - spec.train.get("warmup_updates", 0)
@@ -188,13 +200,13 @@ def _point(grid: Grid, resolved: Resolved) -> Point:
         warmup = f"warm-up ({spec.train['warmup_updates']:,} of {spec.updates:,})" if spec.train else "warm-up"
         short = f"{max(0, after)} updates after {warmup}, fewer than min_updates {grid.min_updates}"
         if grid.allow_short:
-            flags.append("short")
+            spec = replace(spec, flags=(*spec.flags, "short"))
         else:
             status, reason = "refused", short
     if grid.max_epochs and point.epochs and point.epochs > grid.max_epochs:
         status = "dropped"
         reason = f"{point.epochs:.3g} epochs, more than max_epochs {grid.max_epochs:g}"
-    return replace(point, spec=replace(spec, flags=tuple(flags)), status=status, reason=reason)
+    return replace(point, spec=spec, status=status, reason=reason)
 
 
 def _refuse_repeats(grid: Grid, points: list[Point]) -> None:

@@ -14,6 +14,9 @@ from scaling.errors import InputError
 from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder
 
+SNAPSHOT = sys.path[0] if sys.argv and Path(sys.argv[0]).is_dir() else ""
+"""The folder of code that this process was started from, as jobs are (`python results/NAME/code/HASH ...`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
@@ -36,8 +39,7 @@ def load_trainer(name: str, folder: Path | str | None = None) -> Trainer:
         InputError: When the module or the function is not there.
     """
     module_name, _, function = name.partition(":")
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    find_beside(folder)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -59,6 +61,16 @@ def load_trainer(name: str, folder: Path | str | None = None) -> Trainer:
     optional = {key: getattr(module, key, None) for key in ("prepare", "measure")}
     cost = getattr(module, "cost", None)
     return Trainer(name=name, train=train, cost=_checked_cost(cost, module_name) if cost else None, **optional)
+
+
+def find_beside(folder: Path | str | None) -> None:
+    """Let modules that lie in a folder be imported: before all others, but after a snapshot of the code."""
+    if folder is None or str(folder) in sys.path:
+        return
+    if SNAPSHOT:
+        sys.path.append(str(folder))
+    else:
+        sys.path.insert(0, str(folder))
 
 
 def _checked_cost(cost: Callable[[RunSpec], Cost], module: str) -> Callable[[RunSpec], Cost]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scaling.errors import InputError, did_you_mean
+from sweeps.yamltext import parse_yaml
 
 T = TypeVar("T")
 _REQUIRED = object()
@@ -34,10 +35,12 @@ class Section:
         return self.values.get(key) is not None
 
     def where(self, key: str = "") -> str:
-        """Return `file:line: dotted.key` for a message."""
+        """Return `file:line: dotted.key` for a message; the line is that of the section where the key has none."""
         dotted = f"{self._prefix}{key}".rstrip(".")
-        line = self._lines.get(dotted)
-        place = f"{self.file}:{line}" if line else str(self.file)
+        known = dotted
+        while known and known not in self._lines:
+            known = known.rpartition(".")[0]
+        place = f"{self.file}:{self._lines[known]}" if known else str(self.file)
         return f"{place}: {dotted}" if dotted else place
 
     def take(self, key: str, parse: Callable[[Any, str], T], default: Any = _REQUIRED) -> T:
@@ -62,6 +65,19 @@ class Section:
         mapping(value, self.where(key))
         return Section(value, self._lines, self.file, f"{self._prefix}{key}.")
 
+    def rows(self, key: str) -> list[Section]:
+        """Return the mappings of the list under a key, or of the one mapping there; none where it is absent."""
+        self._known.add(key)
+        value = self.values.get(key)
+        if value is None:
+            return []
+        names = [f"{key}.{i}" for i in range(len(value))] if isinstance(value, list) else [key]
+        rows = value if isinstance(value, list) else [value]
+        return [
+            Section(mapping(row, self.where(name)), self._lines, self.file, f"{self._prefix}{name}.")
+            for name, row in zip(names, rows, strict=True)
+        ]
+
     def done(self) -> None:
         """Refuse keys that nobody took."""
         for key in self.values:
@@ -75,46 +91,7 @@ def read_yaml(path: Path) -> Section:
     Raises:
         InputError: When the file is missing, not YAML, not a mapping, or gives a key twice.
     """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})",
-            where=path,
-            remedy="`scaling-sweep init quickstart` writes a grid to start from",
-        ) from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"not YAML: {problem}", where=place, remedy="mind the indentation and the colons") from None
-    if not isinstance(values, dict):
-        raise InputError("not a mapping of keys to values", where=path, remedy="begin with `name: my-sweep`")
-    lines: dict[str, int] = {}
-    _note_lines(node, "", lines, path)
-    return Section(values, lines, path)
-
-
-def _note_lines(node: Any, prefix: str, lines: dict[str, int], path: Path, depth: int = 0) -> None:
-    """Record the line of every key, and refuse a key given twice."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode) or depth > 20:
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        name = str(key.value)
-        line = key.start_mark.line + 1
-        if name in seen:
-            raise InputError("a key given twice", where=f"{path}:{line}: {prefix}{name}", remedy="keep one of them")
-        seen.add(name)
-        lines[prefix + name] = line
-        _note_lines(value, f"{prefix}{name}.", lines, path, depth + 1)
+    return Section(*parse_yaml(path), path)
 
 
 def text(value: Any, where: str) -> str:
@@ -161,7 +138,7 @@ def real(value: Any, where: str) -> float:
 
     try:
         result = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not math.isfinite(result):
         raise InputError("not a number", where=where, value=value, remedy="write a number")

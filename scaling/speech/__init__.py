@@ -39,19 +39,21 @@ def cost(spec: RunSpec) -> Cost:
         800
     """
     shape = Shape.from_dict(spec.model)
-    parts = params_by_part(shape, head_of(spec))
+    head = CATALOGUE[spec.objective].head(shape, spec.objective_args, spec.targets)
+    parts = params_by_part(shape, head)
     crops, samples = spec.train["crops"], spec.train["crop_samples"]
+    frames = shape.frames(samples)
     return Cost(
         params=sum(parts.values()) - parts["head"],
         flops_per_step=step_flops(
             shape,
             samples,
             crops,
-            head=head_of(spec),
-            masked=masked_of(spec),
+            head=head,
+            masked=masked_frames(frames, spec.train["mask_prob"], spec.train["mask_length"]),
             layer_drop=spec.train.get("layer_drop", 0.0),
         ),
-        frames_per_step=crops * shape.frames(samples),
+        frames_per_step=crops * frames,
         params_by_part=parts,
     )
 

@@ -54,7 +54,16 @@ def open_crops(spec: RunSpec, corpus: Corpus) -> Crops:
     )
 
 
-def micro_crops(spec: RunSpec) -> int | None:
-    """Return the crops that a pass takes at most, None for as many as there are."""
+def micro_crops(spec: RunSpec, share: int, *, halvings: int = 0) -> int | None:
+    """Return the crops that a pass takes at most, None for as many as there are.
+
+    Args:
+        spec: The run.
+        share: Crops of a batch that this process takes.
+        halvings: How often the run ran out of memory: each time its passes shrink by half.
+    """
     seconds = spec.execution.get("micro_seconds")
-    return None if seconds is None else max(1, int(seconds * SAMPLE_RATE // spec.train["crop_samples"]))
+    if seconds is None and not halvings:
+        return None
+    asked = share if seconds is None else min(share, int(seconds * SAMPLE_RATE // spec.train["crop_samples"]))
+    return max(1, asked >> halvings)

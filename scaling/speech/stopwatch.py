@@ -50,7 +50,8 @@ def make_step(spec: RunSpec, *, compiled: bool = False) -> Callable[[], Step]:
         compile_layers(model)
     stepper = Stepper(model, model, make_optimiser(model, settings_of(spec)), spec, team)
     rng = np.random.default_rng(0)
-    parts = split(spec.train["crops"], int(spec.objective_args.get("group", 1)), team, micro_crops(spec))
+    crops = spec.train["crops"]
+    parts = split(crops, int(spec.objective_args.get("group", 1)), team, micro_crops(spec, crops))
     passes = [random_batch(spec, rng, count) for _, count in parts]
     return lambda: stepper.step(passes, 0)
 

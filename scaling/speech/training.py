@@ -93,7 +93,8 @@ class Training:
         self.targets: Targets | None = make_targets(corpus, spec.targets, spec.where.get("teacher"))
         self.crops = open_crops(spec, corpus)
         group = int(spec.objective_args.get("group", 1))
-        self.passes = split(spec.train["crops"], group, team, micro_crops(spec))
+        micro = micro_crops(spec, spec.train["crops"] // team.size, halvings=run.out_of_memory)
+        self.passes = split(spec.train["crops"], group, team, micro)
         self.model = Model(spec).to(team.device)
         if spec.execution.get("compile"):
             compile_layers(self.model)

@@ -19,7 +19,7 @@ from typing import Any
 from scaling.errors import InputError
 from scaling.files import read_json, write_json
 
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 """Silence after which another machine's lease, or a guard, is dead; longer than file systems take to show a touch."""
 
@@ -30,6 +30,8 @@ class Lease:
     def __init__(self, path: Path, token: str) -> None:
         """Begin to beat; use `acquire`."""
         self.path, self.token = path, token
+        self.also: Path | None = None
+        """A file that is touched with the lease and stays when it is released: its last touch is a sign of life."""
         self.lost = False
         """Whether another process took the lease over (this one was thought dead)."""
         self._done = threading.Event()
@@ -51,8 +53,9 @@ class Lease:
             if holder is None or holder["token"] != self.token:
                 self.lost = True
                 return
-            with contextlib.suppress(OSError):
-                os.utime(self.path)
+            for path in (self.path, *([self.also] if self.also else [])):
+                with contextlib.suppress(OSError):
+                    os.utime(path)
 
 
 def acquire(path: Path) -> Lease | None:
@@ -71,6 +74,14 @@ def acquire(path: Path) -> Lease | None:
     write_json(path, mine, once=True)
     winner = read_lease(path)
     return Lease(path, token) if winner is not None and winner["token"] == token else None
+
+
+def wait_for(path: Path, seconds: float) -> Lease | None:
+    """Return the lease at a path, waiting for its holder so long; None where that was not enough."""
+    until = time.monotonic() + seconds
+    while (lease := acquire(path)) is None and time.monotonic() < until:
+        time.sleep(0.1)
+    return lease
 
 
 def read_lease(path: Path) -> dict[str, Any] | None:

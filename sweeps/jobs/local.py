@@ -1,30 +1,31 @@
-"""The local executor: a bounded queue over submitit's local jobs, in a process of its own.
+"""The local executor: a bounded queue in a process of its own.
 
-submitit starts all local jobs at once and forgets them with the shell; this queue starts as many as there are
-slots, survives the terminal, gives each slot its own GPU, and stops when asked. It reads the plan anew on every
-round, so a grid that was changed and submitted again is picked up. Run as `python -m sweeps.jobs.local SWEEP`.
+It starts as many runs as there are slots and GPUs, survives the terminal, gives every run GPUs of its own, tries again
+what the rule of retries allows, and stops when asked. A run is the same command as on SLURM. The plan is read anew on
+every round, so a grid that was changed and submitted again is picked up. Run as `python -m sweeps.jobs.local SWEEP`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeps.folder import SweepFolder
+from sweeps.jobs.attempts import begin, finish, last_attempt
 from sweeps.jobs.lease import Lease, acquire, is_live
-from sweeps.jobs.worker import run_job
+from sweeps.jobs.place import LOCAL_JOB
+from sweeps.jobs.snapshot import job_command
+from sweeps.jobs.verdict import INFRASTRUCTURE, class_of_death, judge
 
 POLL_SECONDS = 0.25
-MAX_DEATHS = 3
-"""Times a run may die without a word (killed, out of memory) before the queue leaves it."""
-TIMEOUT_MINUTES = 60 * 24 * 365
-"""submitit's local jobs need a time limit; a laptop has none."""
 
 
 def start_queue(folder: SweepFolder) -> None:
@@ -55,49 +56,104 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(sum(line.startswith("GPU ") for line in listing.stdout.splitlines()))]
 
 
+def on_this_machine(resources: Mapping[str, Any], gpus: int | None = None) -> dict[str, Any]:
+    """Return what a run gets here of what it asks for: one node, and no more GPUs than there are.
+
+    Args:
+        resources: What it asks for.
+        gpus: GPUs of this machine; counted when not given.
+    """
+    there = len(visible_gpus()) if gpus is None else gpus
+    gpus, processes = int(resources["gpus"]), int(resources["processes"])
+    share = min(max(1, gpus), there)
+    if gpus and processes == gpus:
+        processes = max(1, share)
+    return {**resources, "gpus": share, "nodes": 1, "processes": processes}
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A run that was started, and the GPUs that it has."""
+
+    processes: list[subprocess.Popen[bytes]]
+    gpus: list[str]
+    submitted: int
+    """The submission that it was started for."""
+
+    def ended(self) -> int | None:
+        """Return the first process's exit code when all have ended; when one failed, the others are ended."""
+        codes = [process.poll() for process in self.processes]
+        if any(code not in (None, 0) for code in codes):
+            for process, code in zip(self.processes[1:], codes[1:], strict=True):
+                if code is None:
+                    process.terminate()
+            if codes[0] is None and any(code is not None and code < 0 for code in codes[1:]):
+                self.processes[0].kill()  # it cannot train without one that was killed
+        return None if None in codes else codes[0]
+
+
 class Queue:
-    """Runs that wait, and runs that a slot works on."""
+    """Runs that wait, and runs that are worked on."""
 
     def __init__(self, folder: SweepFolder, lease: Lease) -> None:
         """Work a sweep while the lease is held."""
         self.folder, self.lease = folder, lease
-        self.gpus = visible_gpus()
-        self.running: dict[str, tuple[int, Any, int]] = {}
-        """Run -> its slot, its job, and the submission that it was started for."""
+        self.free = visible_gpus()
+        self.all_gpus = len(self.free)
+        self.running: dict[str, Job] = {}
         self.submitted = -1
         self._read()
 
     def _read(self) -> None:
-        """Read the settings, and give failed runs another chance, whenever the sweep was submitted anew."""
+        """Read the settings, and look at every run anew, whenever the sweep was submitted anew."""
         submitted = self.folder.sweep_file.stat().st_mtime_ns
         if submitted == self.submitted:
             return
         self.submitted = submitted
-        settings = self.folder.sweep()
-        self.slots: int = settings["slots"]
-        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
-        self.failed: set[str] = set()
-        self.deaths: Counter[str] = Counter()
+        self.settings = self.folder.sweep()
+        self.left: set[str] = set()
+        """Runs that are not tried again on their own."""
 
     def work(self) -> None:
         """Start runs as slots come free, until none is left, a stop is asked for, or the lease is lost."""
         while not self.lease.lost:
             self._read()
             self._reap()
-            stop = self.folder.stop_asked()
-            free = [slot for slot in range(self.slots) if slot not in {s for s, _, _ in self.running.values()}]
-            if free and not stop:  # looking through the plan costs, so not while all slots work
-                free = free[: max(0, self.slots - len(self.running) - self._elsewhere())]
-                for slot, run_id in zip(free, self._waiting(), strict=False):
-                    self.running[run_id] = (slot, self._start(run_id, slot), self.submitted)
+            stop = bool(self.folder.stop_asked()) or self.folder.halted() is not None
+            if not stop:
+                self._fill()
             if not self.running and (stop or not self._pending()):
                 return
             time.sleep(POLL_SECONDS)
 
+    def _fill(self) -> None:
+        """Start as many runs as there are slots and GPUs; looking through the plan costs, so not while all work."""
+        slots = self.settings["slots"] - len(self.running)
+        if slots <= 0:
+            return
+        slots -= self._elsewhere()
+        for row in self._waiting():
+            if slots <= 0:
+                return
+            asked = on_this_machine(row.get("resources") or {"gpus": 0, "processes": 1}, self.all_gpus)
+            if asked["gpus"] > len(self.free):
+                return  # the first in line waits for its GPUs; smaller ones behind it would keep it waiting for ever
+            if not self._may_start(row["id"]):
+                continue
+            self.running[row["id"]] = self._start(row["id"], asked)
+            slots -= 1
+
+    def _may_start(self, run_id: str) -> bool:
+        """Whether the rule of retries lets a run start."""
+        verdict = judge(self.folder, run_id)
+        if verdict.action != "again":
+            self.left.add(run_id)
+        return verdict.action == "again"
+
     def _pending(self) -> list[str]:
-        """Return the planned runs that are neither done nor failed here."""
+        """Return the planned runs that are neither done nor given up, dearest first."""
         done = set(self.folder.record_ids())
-        return [i for i in self.folder.planned_ids() if i not in done and i not in self.failed]
+        return [i for i in self.folder.planned_ids() if i not in done and i not in self.left]
 
     def _elsewhere(self) -> int:
         """Return how many runs other processes hold, such as workers whose queue was killed: they fill slots too."""
@@ -105,55 +161,92 @@ class Queue:
             is_live(self.folder.run(run_id) / "lease.json") for run_id in self._pending() if run_id not in self.running
         )
 
-    def _waiting(self) -> list[str]:
-        """Return the pending runs that nobody works on; a live lease is another worker's, which is waited for.
+    def _waiting(self) -> list[dict[str, Any]]:
+        """Return the rows of the plan that nobody works on; a live lease is another worker's, which is waited for.
 
         A run that starts from another's state waits for it, unless that one failed.
         """
         pending = self._pending()
-        later = {
-            row["id"]
-            for row in self.folder.plan()
-            if row.get("parent") and row["parent"]["id"] in pending and self.folder.waits_for_parent(row)
-        }
+        rows = {row["id"]: row for row in self.folder.plan()}
         return [
-            run_id
+            rows[run_id]
             for run_id in pending
             if run_id not in self.running
-            and run_id not in later
+            and not (
+                rows[run_id].get("parent")
+                and rows[run_id]["parent"]["id"] in pending
+                and self.folder.waits_for_parent(rows[run_id])
+            )
             and not is_live(self.folder.run(run_id) / "lease.json")
         ]
 
-    def _start(self, run_id: str, slot: int) -> Any:
-        """Start a submitit job for a run."""
-        import submitit
-
-        executor = submitit.LocalExecutor(folder=self.folder.submissions / "local")
-        executor.update_parameters(timeout_min=TIMEOUT_MINUTES, stderr_to_stdout=True)
-        devices = self.gpus[slot % len(self.gpus)] if self.gpus else None
-        job = executor.submit(run_job, str(self.folder.path.resolve()), run_id, devices)
-        print(f"{time.strftime('%F %T')} {run_id} started as job {job.job_id}")
-        return job
+    def _start(self, run_id: str, asked: Mapping[str, Any]) -> Job:
+        """Start the processes of a run."""
+        gpus = [self.free.pop(0) for _ in range(asked["gpus"])]
+        size = asked["processes"]
+        command = [*job_command(self.folder, self.settings.get("code", "")), "run", str(self.folder.path), run_id]
+        together = {
+            LOCAL_JOB: f"{os.getpid()}-{time.time_ns()}",
+            "WORLD_SIZE": str(size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+        }
+        base = {**os.environ, "OMP_NUM_THREADS": str(self.settings["threads"])}
+        if self.all_gpus:
+            base["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        processes = []
+        with (self.folder.run(run_id) / "log").open("ab") as log:
+            for rank in range(size):
+                own = {**together, "RANK": str(rank), "LOCAL_RANK": str(rank)} if size > 1 else {}
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        env={**base, **own},
+                    )
+                )
+        print(f"{time.strftime('%F %T')} {run_id} started as process {processes[0].pid}")
+        return Job(processes=processes, gpus=gpus, submitted=self.submitted)
 
     def _reap(self) -> None:
-        """Take runs off their slots whose job has ended, and judge those without a record."""
-        for run_id, (_, job, submitted) in list(self.running.items()):
-            if not job.done():
+        """Take runs off their slots whose processes have ended, and note those that died without a word."""
+        for run_id, job in list(self.running.items()):
+            code = job.ended()
+            if code is None:
                 continue
             del self.running[run_id]
-            attempt = self.folder.last_attempt(run_id)
-            outcome = attempt[1]["outcome"] if attempt and attempt[1] else "died"
-            if self.folder.record_file(run_id).exists():
-                outcome = "done"
-            elif submitted != self.submitted:
-                outcome += ", and was submitted again since"
-            elif outcome == "failed":
-                self.failed.add(run_id)
-            elif outcome == "died":
-                self.deaths[run_id] += 1
-                if self.deaths[run_id] >= MAX_DEATHS:
-                    self.failed.add(run_id)
+            self.free += job.gpus
+            outcome = self._note_end(run_id, job.processes[0].pid, code)
+            if outcome not in ("done", "stopped") and job.submitted == self.submitted:
+                self._may_start(run_id)
             print(f"{time.strftime('%F %T')} {run_id} {outcome}")
+
+    def _note_end(self, run_id: str, pid: int, code: int) -> str:
+        """Return how a run's processes ended, noted in its attempt where they could not do it themselves."""
+        if self.folder.record_file(run_id).exists():
+            return "done"
+        attempt = last_attempt(self.folder.run(run_id))
+        if attempt is None or attempt.start.get("pid") != pid:
+            if code == 0:
+                return "had nothing to do"
+            why = f"it ended with code {code} before the run began"
+            log = str(self.folder.run(run_id) / "log")
+            finish(begin(self.folder.run(run_id), log=log), "died", **{"class": INFRASTRUCTURE}, error=why)
+            return f"died: {why}"
+        if attempt.end is None:
+            kind, why = class_of_death(attempt, 128 - code if code < 0 else code)
+            finish(attempt.path, "died", **{"class": kind}, error=why)
+            return f"died: {why}"
+        return attempt.end["outcome"]
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 def main() -> None:

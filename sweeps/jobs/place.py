@@ -1,7 +1,7 @@
 """Which of several processes of a job this one is, and how the first tells the others to begin.
 
-SLURM starts as many processes of a run as it has GPUs and nodes. The first one takes the lease and writes the
-record; the others wait for its word, a small file of the job in the run's folder, and then train beside it.
+SLURM and the local queue start as many processes of a run as it has GPUs and nodes. The first one takes the lease and
+writes the record; the others wait for its word, a small file of the job in the run's folder, and then train beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from scaling.files import read_json, write_json
 WAIT_SECONDS = 300.0
 """How long the others wait: longer than the first waits for a lease that another job holds."""
 POLL_SECONDS = 0.2
+LOCAL_JOB = "SCALING_SWEEP_JOB"
+"""Set by the local queue for the processes of a run, beside torch's RANK, WORLD_SIZE and so on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,13 @@ class Place:
 
 
 def task_place() -> Place:
-    """Return the place of this process in a SLURM job that submitit started; alone anywhere else."""
+    """Return the place of this process among those that a SLURM job or the local queue started for one run."""
+    if os.environ.get(LOCAL_JOB):
+        return Place(rank=int(os.environ["RANK"]), size=int(os.environ["WORLD_SIZE"]), job=os.environ[LOCAL_JOB])
     size = int(os.environ.get("SLURM_NTASKS", "1"))
     if size == 1 or os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return Place(rank=0, size=1, job="")
-    # an element of an array has a job id of its own, and a job that was requeued another count
-    job = "-".join(os.environ.get(name, "0") for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"))
+    # an element of an array has a job id of its own, a job that was requeued another count, a step another number
+    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
+    job = "-".join(os.environ.get(name, "0") for name in names)
     return Place(rank=int(os.environ["SLURM_PROCID"]), size=size, job=job)

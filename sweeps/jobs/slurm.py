@@ -1,166 +1,282 @@
-"""SLURM through submitit: one job array a resource shape, and what squeue says of them."""
+"""SLURM: runs as job arrays, one a shape of resources, and a keeper that looks after them.
+
+An array's job is one line, `python code/<hash> element SWEEP INTENT`: which run an element is stands in the intent.
+submitit writes the script and tells the processes of a job of one another; nothing is pickled, so nothing is lost
+between a call of sbatch and the files that a job would wait for.
+"""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import uuid
+import shlex
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from scaling.errors import InputError, WorkError
-from scaling.files import read_json, write_json
-from scaling.units import format_count
+from scaling.errors import InputError
+from scaling.files import write_bytes
 from sweeps.folder import SweepFolder
-from sweeps.plan import Plan, Point
-from sweeps.jobs.slurmjob import SlurmRun
+from sweeps.jobs import site
+from sweeps.jobs.intents import KEEPER, Intent, adopt, confirm, declare, intents_of, jobs_of
+from sweeps.jobs.snapshot import job_command
 
-DEFAULT_TIMEOUT = 4 * 3600.0
 DEFAULT_PARALLELISM = 32
-SQUEUE_SECONDS = 20
-MEMORY_GB = 4.0
-MAX_ARRAY = 1000
-"""Jobs in an array; SLURM's own limit by default is 1001."""
-MANY = 10_000
-"""Times that a job may reach its time limit and be requeued."""
+WARNING_SECONDS = 90
+"""How long before its time limit a job is warned."""
+KEEPER_SECONDS = 1800.0
+KEEPER_RESOURCES = {"gpus": 0, "nodes": 1, "processes": 1, "cpus": 1, "memory_gb": 1.0, "timeout": 900.0}
+MORE_MEMORY = 8
+"""A run that ran out of memory asks for twice as much each time, but not more than this times what the grid says."""
+
+Shape = tuple[tuple[str, Any], ...]
 
 
-def submit_arrays(plan: Plan, folder: SweepFolder, ids: list[str]) -> None:
-    """Submit runs as job arrays and note their job ids beside the intent that was written first.
+@dataclass(kw_only=True)
+class Sent:
+    """What a call of `send` did."""
+
+    calls: int = 0
+    """Of sbatch."""
+    runs: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    """Runs whose jobs were there already."""
+    later: list[str] = field(default_factory=list)
+    """Runs that the site takes no job for now: the keeper sends them when others have ended."""
+
+
+def send(
+    folder: SweepFolder,
+    ids: Sequence[str],
+    *,
+    by: str,
+    exclude: Iterable[str] = (),
+    shrink: Mapping[str, int] | None = None,
+    instead_of: str = "",
+) -> Sent:
+    """Send runs as job arrays, those left out whose job waits or runs. The caller holds the lease on submissions.
+
+    Args:
+        folder: The sweep, as `write_plan` left it.
+        ids: The runs.
+        by: Who sends: `submit`, `retry`, `keeper`, `job`.
+        exclude: Nodes that failed.
+        shrink: How often a run ran out of memory: it asks for twice the memory each time.
+        instead_of: A job that is about to end and does not count as one that waits or runs.
 
     Raises:
-        InputError: When sbatch is missing or a setting is unknown.
-        WorkError: When SLURM refuses.
+        InputError: When sbatch is missing.
+        WorkError: When SLURM does not answer, or refuses.
     """
+    if not site.here():
+        raise InputError(
+            "no sbatch on this machine", where="executor", value="slurm", remedy="use --executor local, or a login node"
+        )
+    settings = folder.sweep()
+    queue = site.queue()
+    intents = adopt(intents_of(folder), queue)
+    jobs = jobs_of(intents)
+    waiting = {run for run, job in jobs.items() if job in queue and job != instead_of}
+    sent = Sent(waiting=[run for run in ids if run in waiting])
+    arrays = _arrays(folder, [run for run in ids if run not in waiting], shrink or {})
+    parents = {row["id"]: row["parent"]["id"] for row in folder.plan() if row.get("parent")}
+    width = int(settings["slurm"].get("array_parallelism", DEFAULT_PARALLELISM))
+    total = sum(len(runs) for _, _, runs in arrays)
+    for _, shape, runs in arrays:
+        resources = dict(shape)
+        before = sorted({jobs[parents[run]] for run in runs if jobs.get(parents.get(run, "")) in queue})
+        if sent.later:  # the site is full
+            sent.later += runs
+            continue
+        share = max(1, round(width * len(runs) / total))
+        options = {"exclude": ",".join(sorted(set(exclude)))} if exclude else {}
+        if before:
+            options["dependency"] = "afterany:" + ":".join(before)
+        done = _send_array(folder, runs, resources, settings, by=by, parallel=share, options=options)
+        sent.calls += done.calls
+        sent.runs += done.runs
+        sent.later += done.later
+        for job in done.jobs.values():
+            queue[job] = site.Queued(job=job, state="PD", name="", reason="")
+        jobs |= done.jobs
+    alive = any(job in queue and job != instead_of for job in jobs.values())
+    keepers = [intent.jobs[KEEPER] for intent in intents if intent.kind == KEEPER and intent.jobs]
+    pending = any(job in queue and job != instead_of for job in keepers)
+    wanted = (alive or sent.later) and settings["slurm"].get("keeper", True) is not False
+    if wanted and not pending:
+        _send_keeper(folder, settings)
+        sent.calls += 1
+    return sent
+
+
+@dataclass(kw_only=True)
+class _Array:
+    """What came of one array: the jobs of the runs that were taken."""
+
+    calls: int = 0
+    jobs: dict[str, str] = field(default_factory=dict)
+    later: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[str]:
+        return list(self.jobs)
+
+
+def _arrays(folder: SweepFolder, ids: Sequence[str], shrink: Mapping[str, int]) -> list[tuple[bool, Shape, list[str]]]:
+    """Return (later, shape, runs) of the arrays that runs make: cut to what the site takes, parents first."""
+    chosen = set(ids)
+    shapes: dict[tuple[bool, Shape], list[str]] = defaultdict(list)
+    for row in folder.plan():
+        if row["id"] in chosen:
+            resources = dict(row["resources"])
+            resources["memory_gb"] *= min(MORE_MEMORY, 2 ** shrink.get(row["id"], 0))
+            shapes[bool(row.get("parent")), tuple(sorted(resources.items()))].append(row["id"])
+    longest = site.max_array() if any(len(runs) > 1 for runs in shapes.values()) else 1
+    return [
+        (later, shape, runs[first : first + longest])
+        for (later, shape), runs in sorted(shapes.items(), key=lambda item: item[0][0])
+        for first in range(0, len(runs), longest)
+    ]
+
+
+def _send_array(
+    folder: SweepFolder,
+    runs: list[str],
+    resources: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    by: str,
+    parallel: int,
+    options: Mapping[str, Any],
+) -> _Array:
+    """Send one array; where the site's limit on jobs refuses it, its first half, and so on."""
+    result = _Array()
+    count = len(runs)
+    while count:
+        intent = declare(folder, runs[:count], resources, code=settings["code"], by=by)
+        write_bytes(intent.path / "script.sh", script(folder, intent, settings, parallel, options).encode())
+        result.calls += 1
+        try:
+            job = site.send(intent.path / "script.sh")
+        except site.RefusedError as refusal:
+            confirm(intent, {})
+            if "exclude" in options:  # no node is left without those that failed
+                options = {key: value for key, value in options.items() if key != "exclude"}
+                continue
+            if not refusal.limit:
+                raise
+            count //= 2
+            if not count and not result.jobs and by == "submit":
+                raise
+            continue
+        result.jobs |= {run: f"{job}_{k}" for k, run in enumerate(runs[:count])}
+        confirm(intent, result.jobs)
+        break
+    result.later = runs[count:]
+    return result
+
+
+def _send_keeper(folder: SweepFolder, settings: Mapping[str, Any]) -> None:
+    """Send the job that looks after the others in a while; without it, `retry` does the same by hand."""
+    intent = declare(folder, [], KEEPER_RESOURCES, code=settings["code"], by=KEEPER, kind=KEEPER)
+    own = settings["slurm"].get("keeper")
+    own = dict(own) if isinstance(own, dict) else {}
+    options = {"begin": f"now+{int(own.pop('every', KEEPER_SECONDS))}"}
+    changed = {**settings, "slurm": {**settings["slurm"], **own}}
+    write_bytes(intent.path / "script.sh", script(folder, intent, changed, 1, options).encode())
+    try:
+        confirm(intent, {KEEPER: site.send(intent.path / "script.sh") + "_0"})
+    except site.RefusedError:  # the limit on jobs: who submits or retries next sends one
+        confirm(intent, {})
+
+
+def script(
+    folder: SweepFolder,
+    intent: Intent,
+    settings: Mapping[str, Any],
+    parallel: int,
+    options: Mapping[str, Any],
+) -> str:
+    """Return the sbatch script of an intent, by submitit."""
     import submitit
 
-    if shutil.which("sbatch") is None:
-        raise InputError(
-            "no sbatch on this machine",
-            where="executor",
-            value="slurm",
-            remedy="use --executor local, or a login node",
-        )
-    adopt(folder)
-    alive = set(jobs_of(folder).values()) & set(queued_jobs())
-    waiting = {run_id for run_id, job in jobs_of(folder).items() if job in alive}
-    shapes: dict[tuple[bool, tuple[tuple[str, Any], ...]], list[str]] = defaultdict(list)
-    wanted = set(ids) - waiting
-    for point in plan.runs:
-        if point.spec.id in wanted:
-            # runs that start from another's state are sent after those
-            shapes[bool(point.spec.parent), tuple(sorted(resources_of(plan, point).items()))].append(point.spec.id)
-    arrays = [
-        (shape, of_shape[first : first + MAX_ARRAY], later)
-        for (later, shape), of_shape in sorted(shapes.items(), key=lambda item: item[0][0])
-        for first in range(0, len(of_shape), MAX_ARRAY)
-    ]
-    parents = {point.spec.id: point.spec.parent["id"] for point in plan.runs if point.spec.parent}
-    for shape, run_ids, later in arrays:
-        intent = folder.submissions / uuid.uuid4().hex
-        write_json(intent / "intent.json", {"runs": run_ids, "resources": dict(shape)})
-        executor = submitit.AutoExecutor(folder=intent / "%j", cluster="slurm", slurm_max_num_timeout=MANY)
-        settings = parameters(plan.grid.cluster.slurm, dict(shape))
-        if later and (jobs_before := sorted({j for r, j in jobs_of(folder).items() if r in map(parents.get, run_ids)})):
-            settings["slurm_dependency"] = "afterany:" + ":".join(jobs_before)
-        executor.update_parameters(name=intent.name, **settings)
-        path = str(folder.path.resolve())
-        try:
-            jobs = executor.map_array(SlurmRun(), [path] * len(run_ids), run_ids)
-        except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError, RuntimeError) as error:
-            message = f"sbatch refused: {error}"
-            raise WorkError(message) from error
-        write_json(intent / "ids.json", {r: job.job_id for r, job in zip(run_ids, jobs, strict=True)})
+    class JobArray(submitit.SlurmExecutor):
+        """submitit's executor, for one command instead of a pickle an element."""
+
+        def text(self, command: str, count: int) -> str:
+            self.parameters["map_count"] = count
+            return self._make_submission_file_text(command, uid=intent.path.name)
+
+        @classmethod
+        def affinity(cls) -> int:  # the script can be written where no srun is
+            return 2
+
+    executor = JobArray(folder=intent.path)
+    executor.update_parameters(**_parameters(intent, settings["slurm"], parallel, options))
+    return executor.text(_command(folder, intent, settings), max(1, len(intent.runs)))
 
 
-def resources_of(plan: Plan, point: Point) -> dict[str, Any]:
-    """Return the resources of a point: the smallest row of cluster.resources that holds its size."""
-    size = point.cost.params if point.cost else 0
-    for row in plan.grid.cluster.resources:
-        if size <= row["up_to"]:
-            given = {key: value for key, value in row.items() if key != "up_to" and value is not None}
-            processes = max(1, given["gpus"]) if plan.grid.built_in else 1
-            return {"cpus": plan.grid.cluster.threads, "processes": processes, **given}
-    if plan.grid.cluster.resources:
-        raise InputError(
-            "no row of cluster.resources holds this size",
-            where=f"{plan.grid.file}: cluster.resources",
-            value=format_count(size),
-            remedy="add a row with a larger up_to",
-        )
-    return {"gpus": 0, "nodes": 1, "processes": 1, "cpus": plan.grid.cluster.threads}
-
-
-def parameters(settings: Mapping[str, Any], resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return submitit's parameters for SLURM."""
-    named = {f"slurm_{key}": value for key, value in settings.items() if key != "timeout"}
-    cpus = int(resources.get("cpus", 1))
-    gpus, nodes = int(resources.get("gpus") or 0), int(resources.get("nodes", 1))
-    tasks = int(resources.get("processes", 1))
-    together = tasks * nodes > 1
-    chosen: dict[str, Any] = {
-        "timeout_min": int(settings.get("timeout", DEFAULT_TIMEOUT) // 60) or 1,
-        "nodes": nodes,
-        "tasks_per_node": tasks,
-        "cpus_per_task": cpus,
-        "mem_gb": float(resources.get("memory_gb", MEMORY_GB)),
-        "stderr_to_stdout": True,
-        "slurm_array_parallelism": DEFAULT_PARALLELISM,
-        # SLURM 22.05 and later: srun does not take over sbatch's cpus-per-task
-        # one of several processes that train together cannot go on when another died
-        "slurm_srun_args": [f"--cpus-per-task={cpus}", *(["--kill-on-bad-exit=1"] if together else [])],
-        "slurm_additional_parameters": {"requeue": True},
-        **named,
+def _parameters(intent: Intent, slurm: Mapping[str, Any], parallel: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return submitit's parameters for an intent."""
+    asked = intent.resources
+    named = {
+        key: slurm[key] for key in ("partition", "account", "qos", "constraint", "exclude", "nodelist") if key in slurm
     }
-    if gpus:
-        chosen["gpus_per_node"] = gpus
-    return chosen
+    if "exclude" in named and "exclude" in options:
+        options = {**options, "exclude": f"{named['exclude']},{options['exclude']}"}
+    memory = asked["memory_gb"]
+    chosen: dict[str, Any] = {
+        "job_name": intent.name,
+        "time": max(1, int(asked["timeout"] // 60)),
+        "nodes": asked["nodes"],
+        "ntasks_per_node": asked["processes"],
+        "cpus_per_task": asked["cpus"],
+        "mem": f"{int(memory)}GB" if memory == int(memory) else f"{int(memory * 1024)}MB",
+        "signal_delay_s": int(slurm.get("warning", WARNING_SECONDS)),
+        "stderr_to_stdout": True,
+        "array_parallelism": parallel,
+        "use_srun": False,  # the command holds srun, and what follows it
+        **named,
+        **{key: value for key, value in options.items() if key != "begin"},
+    }
+    if asked["gpus"]:
+        chosen["gpus_per_node"] = asked["gpus"]
+    if slurm.get("setup"):
+        chosen["setup"] = list(slurm["setup"])
+    more = {"requeue": True, **slurm.get("options", {})}
+    if "begin" in options:
+        more["begin"] = options["begin"]
+    if "reservation" in slurm:
+        more["reservation"] = slurm["reservation"]
+    return {**chosen, "additional_parameters": more}
 
 
-def jobs_of(folder: SweepFolder) -> dict[str, str]:
-    """Return run id -> the last job that was submitted for it."""
-    found: dict[str, str] = {}
-    files = sorted(folder.submissions.glob("*/ids.json"), key=lambda path: path.stat().st_mtime)
-    for path in files:
-        found.update(read_json(path))
-    return found
+def _command(folder: SweepFolder, intent: Intent, settings: Mapping[str, Any]) -> str:
+    """Return what a job runs: a run and, where it did not end well, what the rule of retries says."""
+    python = job_command(folder, intent.code, settings["slurm"].get("python"))
+    sweep = str(folder.path.resolve())
+    if intent.kind == KEEPER:
+        return shlex.join([*python, "keep", sweep])
+    asked = intent.resources
+    # SLURM 22.05 and later: srun does not take over sbatch's cpus-per-task
+    srun = ["srun", "--unbuffered", f"--cpus-per-task={asked['cpus']}"]
+    if asked["processes"] * asked["nodes"] > 1:
+        # one of several processes that train together cannot go on when another died
+        srun += ["--kill-on-bad-exit=1", "--label"]
+    element = shlex.join([*srun, *slurm_args(settings), *python, "element", sweep, intent.path.name])
+    after = shlex.join([*python, "after", sweep, intent.path.name])
+    return "\n".join(
+        [
+            f"export OMP_NUM_THREADS={settings['threads']} SCALING_SWEEP_BEGAN=$(date +%s)",
+            "step=0",
+            f"until {element}; do",
+            "    code=$?",
+            f"    {after} $step $code || exit $code",
+            "    step=$((step + 1))",
+            "done",
+        ]
+    )
 
 
-def adopt(folder: SweepFolder) -> None:
-    """Note the jobs of arrays that were sent, but whose sender died before it could."""
-    orphans = [path for path in folder.submissions.glob("*/intent.json") if not path.with_name("ids.json").exists()]
-    if not orphans:
-        return
-    names = queued_jobs()
-    for intent in orphans:
-        # a single run is sent as a plain job, without a number in an array
-        jobs = {int(job.partition("_")[2] or 0): job for job, name in names.items() if name == intent.parent.name}
-        run_ids = read_json(intent)["runs"]
-        write_json(intent.with_name("ids.json"), {run_ids[k]: job for k, job in jobs.items()})
-
-
-def queued_jobs() -> dict[str, str]:
-    """Return this user's jobs that SLURM holds and that are not ending: id, array elements apart -> name.
-
-    Raises:
-        WorkError: When SLURM does not answer.
-    """
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%F_%K %t %j"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", "") or str(error)
-        message = f"squeue does not answer: {str(told).strip()} (is SLURM up, and this a login node?)"
-        raise WorkError(message) from error
-    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()]
-    return {job.removesuffix("_N/A"): name for job, state, name in rows if state != "CG"}
-
-
-def cancel_jobs(folder: SweepFolder) -> int:
-    """Cancel the jobs of a sweep that SLURM still holds; return how many."""
-    adopt(folder)
-    alive = sorted(set(jobs_of(folder).values()) & set(queued_jobs()))
-    if alive:
-        subprocess.run(["scancel", *alive], check=True, timeout=SQUEUE_SECONDS, capture_output=True)
-    return len(alive)
+def slurm_args(settings: Mapping[str, Any]) -> list[str]:
+    """Return the grid's own arguments of srun."""
+    return list(settings["slurm"].get("srun_args", ()))

@@ -1,22 +1,45 @@
-"""What has become of a sweep. The file system says what is done; reading it changes nothing."""
+"""What has become of a sweep. The file system says what is done, squeue what is alive; reading changes nothing.
+
+| state | meaning |
+|---|---|
+| completed, diverged | its record is written |
+| running | a live process holds its lease |
+| queued, held | its job waits in SLURM, or its turn in the local queue; it is kept from starting |
+| starting | SLURM runs its job, which has not taken the lease yet |
+| stopped | it saved and stopped when asked to |
+| cancelled | it, or the sweep, was cancelled before it was done |
+| failed | its trainer raised an error, or it ran out of memory or time too often |
+| died | it ended without a word, and is tried again |
+| pending | nothing was sent for it |
+| unknown | SLURM does not answer |
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling.errors import InputError, WorkError
-from scaling.tables import format_table
-from scaling.units import format_count, format_flops, format_seconds
-from sweeps.folder import SweepFolder
+from scaling.errors import InputError
+from scaling.files import read_json
+from sweeps.folder import PAUSED, SweepFolder
+from sweeps.jobs import site
+from sweeps.jobs.attempts import attempts_of
+from sweeps.jobs.intents import intents_of, jobs_of
 from sweeps.jobs.lease import is_live
+from sweeps.jobs.resources import devices
+from sweeps.jobs.verdict import failure_of, tail
 
-STATES = ("completed", "diverged", "running", "queued", "pending", "stopped", "died", "failed", "unknown")
+STATES = (
+    *("completed", "diverged", "running", "starting", "queued", "held", "pending", "stopped", "cancelled"),
+    *("died", "failed", "unknown"),
+)
 FINAL = ("completed", "diverged")
-TAIL_BYTES = 4096
+METRICS_TAIL = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,114 +50,160 @@ class RunStatus:
     row: dict[str, Any]
     """Its row of the plan."""
     state: str
-    progress: float
+    progress: float = 0.0
     """Share of its updates done."""
-    loss: float | None
+    loss: float | None = None
     """Validation loss when done, else the last training loss."""
-    seconds: float | None
+    seconds: float | None = None
     """Time trained, when done."""
-    left: float | None
+    left: float | None = None
     """Expected seconds to its end, while it runs."""
+    gpu_hours: float = 0.0
+    """Hours times devices of all its attempts so far."""
+    attempts: int = 0
     error: str = ""
+    """Why it failed, died or diverged."""
+    kind: str = ""
+    """Class of its failure."""
+    reason: str = ""
+    """Why SLURM keeps it waiting."""
     attempt: Path | None = None
     """Folder of its last attempt, where it is not done."""
+    steps_repeated: float = 0
+    """Steps taken again since they came after the last checkpoint of an attempt that died."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Site:
+    """What is known about jobs, asked once for all runs."""
+
+    jobs: Mapping[str, str]
+    """Run -> the last job sent for it."""
+    queue: Mapping[str, site.Queued]
+    reachable: bool
+    queue_alive: bool
+    """Whether the local queue is."""
+    asked: str
+    """How the sweep was asked to stop."""
 
 
 def sweep_status(folder: SweepFolder) -> list[RunStatus]:
     """Return the status of every planned run, in the order of the plan."""
-    queued, reachable = _slurm_jobs(folder)
-    queue_alive = is_live(folder.queue_lease)
+    about = _ask(folder)
+    done = set(folder.record_ids())
     rows = [row for row in folder.plan() if row["status"] == "run"]
-    return [_run_status(folder, row, queued, reachable, queue_alive) for row in rows]
+    return [(_done(folder, row) if row["id"] in done else None) or _undone(folder, row, about) for row in rows]
 
 
-def _slurm_jobs(folder: SweepFolder) -> tuple[set[str], bool]:
-    """Return the runs that SLURM holds, and whether it answered."""
-    from sweeps.jobs.slurm import jobs_of, queued_jobs
-
-    jobs = jobs_of(folder)
-    if not jobs:
-        return set(), True
-    try:
-        alive = queued_jobs()
-    except WorkError:
-        return set(), False
-    return {run_id for run_id, job in jobs.items() if job in alive}, True
-
-
-def _run_status(
-    folder: SweepFolder, row: dict[str, Any], queued: set[str], reachable: bool, queue_alive: bool
-) -> RunStatus:
-    run_id = row["id"]
-    if (done := _done(folder, row)) is not None:
-        return done
-    last = _last_metrics(folder, run_id)
-    progress = last["step"] / row["updates"] if last else 0.0
-    attempt = folder.last_attempt(run_id)
-    error = ""
-    left = None
-    if is_live(folder.run(run_id) / "lease.json"):
-        state = "running"
-        if last and row["device_hours"]:
-            left = row["device_hours"] * 3600 * (1 - progress)
-    elif run_id in queued:
-        state = "queued"
-    elif (done := _done(folder, row)) is not None:  # it ended since the first look
-        return done
-    elif attempt is None:
-        state = "queued" if queue_alive else "pending" if reachable else "unknown"
-    elif attempt[1] is None:
-        state = "died" if reachable else "unknown"
-    else:
-        state, error = attempt[1]["outcome"], attempt[1].get("error", "")
-        if state == "stopped" and queue_alive:
-            state = "queued"
-    return RunStatus(
-        id=run_id,
-        row=row,
-        state=state,
-        progress=progress,
-        loss=last.get("loss") if last else None,
-        seconds=None,
-        left=left,
-        error=error,
-        attempt=attempt[0] if attempt else None,
+def _ask(folder: SweepFolder) -> _Site:
+    jobs = jobs_of(intents_of(folder))
+    queue: Mapping[str, site.Queued] = {}
+    reachable = True
+    if jobs:
+        try:
+            queue = site.queue()
+        except site.UnreachableError:
+            reachable = False
+    return _Site(
+        jobs=jobs,
+        queue=queue,
+        reachable=reachable,
+        queue_alive=is_live(folder.queue_lease),
+        asked=folder.stop_asked(),
     )
+
+
+def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus:
+    """Return the status of a run that had no record a moment ago."""
+    run_id = row["id"]
+    path = folder.run(run_id)
+    try:
+        there = {entry.name for entry in os.scandir(path)}
+    except FileNotFoundError:
+        there = set()
+    job = about.queue.get(about.jobs.get(run_id, ""))
+    if not there & {"lease.json", "attempts", "stop"} and job is None:
+        state = "queued" if about.queue_alive and not about.asked else _idle(about, run_id)
+        return RunStatus(id=run_id, row=row, state=state)
+    last = last_metrics(path) if "metrics.jsonl" in there else None
+    attempts = attempts_of(path) if "attempts" in there else []
+    attempt = attempts[-1] if attempts else None
+    shares = last["step"] / row["updates"] if last else 0.0
+    common: dict[str, Any] = {
+        "id": run_id,
+        "row": row,
+        "progress": shares,
+        "loss": last.get("loss") if last else None,
+        "attempts": len(attempts),
+        "gpu_hours": sum(a.seconds for a in attempts) / 3600 * _devices(row),
+        "steps_repeated": sum(a.start.get("lost", {}).get("steps", 0) for a in attempts),
+        "attempt": attempt.path if attempt else None,
+    }
+    if "lease.json" in there and is_live(path / "lease.json"):
+        left = row["device_hours"] * 3600 * (1 - shares) if last and row["device_hours"] else None
+        return RunStatus(state="running", left=left, **common)
+    if job is not None:
+        if job.state == "PD":
+            held = "held" in job.reason.lower()
+            return RunStatus(state="held" if held else "queued", reason=job.reason, **common)
+        return RunStatus(state="starting", **common)
+    if (done := _done(folder, row)) is not None:  # it ended since the first look
+        return done
+    if asked := folder.stop_asked(run_id):
+        return RunStatus(state="stopped" if asked == PAUSED else "cancelled", **common)
+    failure = failure_of(attempt) if attempt else None
+    if attempt is None or failure is None:  # it never began, or saved and stopped
+        waits = about.queue_alive or attempt is None
+        state = ("queued" if about.queue_alive else _idle(about, run_id)) if waits else "stopped"
+        return RunStatus(state=state, **common)
+    if not about.reachable and attempt.end is None:
+        return RunStatus(state="unknown", **common)
+    state = "died" if attempt.end is None or attempt.end["outcome"] == "died" else "failed"
+    if state == "died" and about.queue_alive:
+        state = "queued"
+    return RunStatus(state=state, error=failure.reason, kind=failure.kind, **common)
+
+
+def _idle(about: _Site, run_id: str) -> str:
+    """Return the state of a run that no process and no queue holds and that never began."""
+    if about.asked:
+        return "stopped" if about.asked == PAUSED else "cancelled"
+    if run_id in about.jobs:
+        return "died" if about.reachable else "unknown"
+    return "pending"
 
 
 def _done(folder: SweepFolder, row: dict[str, Any]) -> RunStatus | None:
     """Return the status of a run that has its record, None for another."""
     try:
-        record = folder.record(row["id"])
-    except InputError:
+        record = read_json(folder.record_file(row["id"]))
+        status = record["status"]
+    except (InputError, KeyError, TypeError):
         return None
-    if record is None:
+    if status not in FINAL:
         return None
+    spent = record.get("seconds_spent") or record.get("seconds") or 0.0
     return RunStatus(
-        id=record.id,
+        id=row["id"],
         row=row,
-        state=record.status,
+        state=status,
         progress=1.0,
-        loss=record.loss,
-        seconds=record.seconds,
-        left=None,
-        error=record.reason,
+        loss=record.get("loss"),
+        seconds=record.get("seconds"),
+        gpu_hours=spent / 3600 * _devices(row),
+        attempts=record.get("attempts") or 1,
+        error=record.get("reason", ""),
+        steps_repeated=record.get("steps_repeated") or 0,
     )
 
 
-def _last_metrics(folder: SweepFolder, run_id: str) -> dict[str, Any] | None:
-    """Return the last whole line of a run's metrics, reading only the end of the file."""
-    path = folder.run(run_id) / "metrics.jsonl"
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return None
-    import json
+def _devices(row: Mapping[str, Any]) -> int:
+    return devices(row["resources"]) if row.get("resources") else 1
 
-    for line in reversed(lines):
+
+def last_metrics(run: Path) -> dict[str, Any] | None:
+    """Return the last whole line of a run's metrics, reading only the end of the file."""
+    for line in reversed(tail(run / "metrics.jsonl", METRICS_TAIL).splitlines()):
         try:
             return json.loads(line)
         except ValueError:
@@ -142,70 +211,42 @@ def _last_metrics(folder: SweepFolder, run_id: str) -> dict[str, Any] | None:
     return None
 
 
-def format_status(folder: SweepFolder, runs: list[RunStatus]) -> str:
-    """Return a table of runs and a line that counts them."""
-    apart = [
-        key for key in ("objective", "unique_hours") if len({run.row.get(key) for run in runs}) > 1
-    ]  # told where it differs
-    rows = []
-    for run in runs:
-        row = run.row
-        rows.append(
-            [
-                run.state,
-                *(f"{row[key]:g} h" if isinstance(row[key], float) else str(row[key]) for key in apart),
-                format_flops(row["budget"]) if row["budget"] else "-",
-                format_count(row["params"]) if row["params"] else "-",
-                str(row["seed"]),
-                f"{run.progress:.0%}",
-                _loss(run),
-                _time(run),
-                run.id,
-            ]
-        )
-    header = ["state", *(key.partition("_")[0] for key in apart), "budget", "N", "seed", "done", "loss", "time", "run"]
-    table = format_table(header, rows, left=(0, len(header) - 1))
-    return f"{table}\n{format_counts(folder, runs)}"
-
-
-def format_counts(folder: SweepFolder, runs: list[RunStatus]) -> str:
-    """Return one line: how many runs are in each state."""
-    counts = Counter(run.state for run in runs)
-    listing = " · ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    asked = " · asked to stop" if folder.stop_asked() else ""
-    return f"{folder.path.name}: {len(runs)} runs: {listing}{asked}"
-
-
-def _loss(run: RunStatus) -> str:
-    """Return the validation loss, or the training loss so far in brackets."""
-    if run.loss is None:
-        return "-"
-    return f"{run.loss:.4f}" if run.state in FINAL else f"({run.loss:.4f})"
-
-
-def _time(run: RunStatus) -> str:
-    if run.seconds is not None:
-        return format_seconds(run.seconds)
-    return f"{format_seconds(run.left)} left" if run.left is not None else "-"
-
-
 def to_json(folder: SweepFolder, runs: list[RunStatus]) -> dict[str, Any]:
     """Return the status as `status --json` writes it."""
+    from collections import Counter
+
     return {
         "sweep": folder.path.name,
         "time": time.time(),
         "stop_asked": folder.stop_asked(),
+        "halted": folder.halted(),
         "counts": dict(Counter(run.state for run in runs)),
+        "gpu_hours": {"spent": sum(run.gpu_hours for run in runs), "planned": planned_gpu_hours(runs)},
+        "steps_repeated": sum(run.steps_repeated for run in runs),
         "runs": [
             {
                 "id": run.id,
-                "state": run.state,
-                "progress": run.progress,
-                "loss": run.loss,
-                "seconds": run.seconds,
-                "error": run.error,
+                **{
+                    key: getattr(run, key)
+                    for key in (
+                        *("state", "progress", "loss", "seconds", "left", "gpu_hours", "attempts"),
+                        *("steps_repeated", "error", "kind", "reason"),
+                    )
+                },
                 **{key: run.row[key] for key in ("params", "budget", "updates", "seed")},
             }
             for run in runs
         ],
     }
+
+
+def planned_gpu_hours(runs: list[RunStatus]) -> float | None:
+    """Return the hours times devices that the plan expects, None where it does not know the time of every run."""
+    hours = 0.0
+    for run in runs:
+        if run.row["device_hours"] is None:
+            return None
+        resources = run.row.get("resources") or {"gpus": 0, "nodes": 1, "processes": 1}
+        shared = int(resources["processes"]) * int(resources["nodes"])
+        hours += run.row["device_hours"] / shared * devices(resources)
+    return hours

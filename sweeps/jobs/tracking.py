@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from scaling.errors import InputError
 from scaling.records import RunSpec
 from scaling.run import Tracker
+from sweeps.trainers import find_beside
 
 Make = Callable[[RunSpec, Path], Tracker]
 
@@ -42,8 +42,7 @@ def find_tracker(name: str, beside: str | None) -> Make:
                 remedy="pip install 'scaling-sweep[tensorboard]'",
             )
         return _tensorboard
-    if beside is not None and beside not in sys.path:
-        sys.path.insert(0, beside)
+    find_beside(beside)
     module, _, function = name.partition(":")
     try:
         return getattr(importlib.import_module(module), function)

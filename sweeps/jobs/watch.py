@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from scaling.shape import FRAMES_PER_SECOND
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
+from sweeps.jobs.intents import intents_of
 from sweeps.jobs.lease import is_live
-from sweeps.jobs.slurm import jobs_of
-from sweeps.jobs.status import FINAL, RunStatus, format_status, sweep_status
+from sweeps.jobs.status import FINAL, RunStatus, sweep_status
+from sweeps.jobs.table import format_status
 
 LOCAL_SECONDS, SLURM_SECONDS = 1.0, 5.0
 """Between two looks; each look at SLURM's jobs costs its controller a query."""
 GRACE_LOOKS = 3
 """How often nothing may be alive before waiting ends: a queue needs a moment to start a job."""
-ALIVE = ("running", "queued", "unknown")
+ALIVE = ("running", "starting", "queued", "unknown")
 
 
 def watch(folder: SweepFolder) -> list[RunStatus]:
@@ -29,7 +30,7 @@ def watch(folder: SweepFolder) -> list[RunStatus]:
 
 def _looks(folder: SweepFolder) -> Iterator[list[RunStatus]]:
     """Yield how the sweep stands, again and again until nothing of it runs or waits."""
-    pause = SLURM_SECONDS if jobs_of(folder) else LOCAL_SECONDS
+    pause = SLURM_SECONDS if intents_of(folder) else LOCAL_SECONDS
     quiet = 0
     while True:
         runs = sweep_status(folder)

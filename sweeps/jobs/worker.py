@@ -1,46 +1,57 @@
 """One run, start to record: leave if it is done, take the lease, resume, train, write the record once, leave.
 
-Calling it twice for a run is harmless: the second finds the record or the lease. What a job file holds is a function
-and a few strings.
+Calling it twice for a run is harmless: the second finds the record or the lease.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import platform
 import signal
-import socket
-import sys
+import time
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from scaling.files import write_json
-from scaling.records import RunRecord
-from scaling.run import RunFolder
+from scaling.records import RunRecord, RunSpec
+from scaling.run import RunFolder, checkpoints, number_of
 from sweeps.folder import SweepFolder
-from sweeps.jobs.lease import acquire
+from sweeps.jobs.attempts import attempts_of, begin, finish, note
+from sweeps.jobs.lease import Lease, acquire
 from sweeps.jobs.place import Place, task_place
 from sweeps.jobs.tracking import trackers
+from sweeps.jobs.verdict import ERROR, MEMORY, SAME_ERROR, chances, class_of, failure_of, note_error
 from sweeps.trainers import load_trainer
+
+LOOK_SECONDS = {"slurm": 10.0}
+"""Between two looks for the file that asks to stop: a cluster's jobs are told by a signal too."""
 
 
 class Stop:
-    """Set by a signal; the trainer saves and returns at its next step."""
+    """Set by a signal or a deadline; the trainer saves and returns at its next step."""
 
-    def __init__(self) -> None:
-        """Not asked yet."""
+    def __init__(self, deadline: float | None = None) -> None:
+        """Not asked yet.
+
+        Args:
+            deadline: Time at which to stop as if SIGUSR2 had come.
+        """
         self.signals: set[int] = set()
         """Those that came."""
+        self.deadline = deadline
+
+    @property
+    def warned(self) -> bool:
+        """Whether the end of the job's time was announced, or is near."""
+        return signal.SIGUSR2 in self.signals or (self.deadline is not None and time.time() >= self.deadline)
 
     @property
     def asked(self) -> bool:
-        """Whether any signal came."""
-        return bool(self.signals)
+        """Whether a signal came, or the deadline."""
+        return bool(self.signals) or self.warned
 
     def listen(self) -> None:
         """Take over the signals that mean `stop now`."""
@@ -51,16 +62,18 @@ class Stop:
         self.signals.add(number)
 
 
-def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
+def run_one(sweep: str, run_id: str, stop: Stop | None = None, about: Mapping[str, Any] | None = None) -> str:
     """Do one run of a sweep and return an outcome.
 
     Args:
         sweep: The sweep's folder.
         run_id: The run.
         stop: Says when a signal asked to stop.
+        about: What the attempt's start.json shall say of the job: its code and its log.
 
     Returns:
-        `completed`, `diverged`, `stopped`, or where there was nothing to do `done-before` or `held-elsewhere`.
+        `completed`, `diverged`, `stopped`; `lost` when another process took the run over; or where there was nothing
+        to do `done-before`, `held-elsewhere`, `held-back` (the sweep was stopped or halted).
 
     Raises:
         Exception: Whatever the trainer raised, after it was written to the attempt's exit.json.
@@ -70,79 +83,124 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None) -> str:
     place = task_place()
     if place.rank:
         return follow(folder, run_id, place, stop)
-    if folder.record_file(run_id).exists():
-        place.tell(folder.run(run_id), go=False)
-        return "done-before"
-    lease = acquire(folder.run(run_id) / "lease.json")
+    outcome, lease = _take(folder, run_id)
     if lease is None:
-        return "held-elsewhere"
-    if folder.record_file(run_id).exists():  # written by the holder before
-        lease.release()
-        place.tell(folder.run(run_id), go=False)
-        return "done-before"
+        if outcome != "held-elsewhere":  # that may change, so the others go on waiting
+            place.tell(folder.run(run_id), go=False)
+        return outcome
     told = False
-    attempt = _new_attempt(folder.run(run_id))
+    settings = folder.sweep()
+    attempt = begin(folder.run(run_id), checkpoint=_newest(folder.states(run_id, settings)), **(about or {}))
+    lease.also = attempt / "start.json"
     try:
-        spec, settings = folder.spec(run_id), folder.sweep()
-        run = RunFolder(
-            folder.run(run_id),
-            save_every=settings["save_every"],
-            stop=lambda: stop.asked or lease.lost or folder.stop_asked(),
-            owned=lambda: not lease.lost,
-            keep_weights=settings.get("keep_weights", True),
-            trackers=trackers(settings.get("tracker"), folder.run(run_id), spec),
-        )
+        spec = folder.spec(run_id)
+        run = open_run(folder, spec, settings, stop, lease, on_lost=lambda lost: note(attempt, lost=lost))
         trainer = load_trainer(spec.trainer, spec.where.get("trainer"))
         told = True
         place.tell(folder.run(run_id), go=True)
         record = trainer.train(spec, run)
         if record is None:
             _check_stopped(run)
-            outcome = "stopped"
+            outcome = "lost" if lease.lost else "stopped"
         else:
-            record = _checked(record, spec.id)
+            record = _with_attempts(_checked(record, spec.id), folder.run(run_id))
             write_json(folder.record_file(run_id), record.to_dict(), once=True)
-            run.discard_checkpoint()
+            if not settings.get("keep_checkpoints"):
+                run.discard_checkpoint()
             folder.discard_branches(spec)
             outcome = record.status
-        _exit(attempt, outcome)
+        finish(attempt, outcome)
         return outcome
     except KeyboardInterrupt:
-        _exit(attempt, "stopped")
+        finish(attempt, "stopped")
         raise
     except BaseException as error:  # SystemExit too: a trainer that leaves has not trained
         if not told:
             place.tell(folder.run(run_id), go=False)
-        _exit(attempt, "failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        _note_failure(folder, run_id, attempt, error, settings)
         raise
     finally:
         place.take_back(folder.run(run_id))
         lease.release()
 
 
+def _take(folder: SweepFolder, run_id: str) -> tuple[str, Lease | None]:
+    """Return the lease on a run, or why there is none to take."""
+    if folder.record_file(run_id).exists():
+        return "done-before", None
+    if folder.stop_asked(run_id) or folder.halted():
+        return "held-back", None
+    lease = acquire(folder.run(run_id) / "lease.json")
+    if lease is not None and folder.record_file(run_id).exists():  # written by the holder before
+        lease.release()
+        return "done-before", None
+    return "held-elsewhere", lease
+
+
 def follow(folder: SweepFolder, run_id: str, place: Place, stop: Stop) -> str:
     """Train beside the process that leads a run, once that says so, and return an outcome."""
-    if not place.told(folder.run(run_id), lambda: stop.asked or folder.stop_asked()):
+    if not place.told(folder.run(run_id), lambda: stop.asked or bool(folder.stop_asked(run_id))):
         return "done-before" if folder.record_file(run_id).exists() else "held-elsewhere"
     spec, settings = folder.spec(run_id), folder.sweep()
-    run = RunFolder(
-        folder.run(run_id),
-        save_every=settings["save_every"],
-        stop=lambda: stop.asked or folder.stop_asked(),
-        leader=False,
-        keep_weights=settings.get("keep_weights", True),
-    )
+    run = open_run(folder, spec, settings, stop, None)
     record = load_trainer(spec.trainer, spec.where.get("trainer")).train(spec, run)
     return "stopped" if record is None else record.status
 
 
-def run_job(sweep: str, run_id: str, devices: str | None = None) -> str:
-    """Do one run as a local job, on the devices that its slot has."""
-    if devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    stop = Stop()
-    stop.listen()
-    return run_one(sweep, run_id, stop)
+def open_run(
+    folder: SweepFolder,
+    spec: RunSpec,
+    settings: Mapping[str, Any],
+    stop: Stop,
+    lease: Lease | None,
+    on_lost: Callable[[dict[str, float]], None] = lambda lost: None,
+) -> RunFolder:
+    """Return a run's folder for the process that leads it, or without a lease for one that follows."""
+    run_id = spec.id
+    path = folder.run(run_id)
+    failures = [failure_of(attempt) for attempt in chances(folder, run_id)]
+    asked = _at_most_every(LOOK_SECONDS.get(settings["executor"], 0.5), lambda: bool(folder.stop_asked(run_id)))
+    return RunFolder(
+        path,
+        save_every=settings["save_every"],
+        stop=lambda: stop.asked or (lease is not None and lease.lost) or asked(),
+        owned=lambda: lease is None or not lease.lost,
+        leader=lease is not None,
+        keep_weights=settings.get("keep_weights", True),
+        trackers=trackers(settings.get("tracker"), path, spec) if lease is not None else (),
+        states=folder.states(run_id, settings),
+        on_lost=on_lost,
+        out_of_memory=sum(failure is not None and failure.kind == MEMORY for failure in failures),
+    )
+
+
+def _at_most_every(seconds: float, look: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a look whose answer is used for so long, once true for ever."""
+    last, answer = -math.inf, False
+
+    def asked() -> bool:
+        nonlocal last, answer
+        if not answer and time.monotonic() - last >= seconds:
+            last, answer = time.monotonic(), look()
+        return answer
+
+    return asked
+
+
+def _newest(states: Path) -> int:
+    """Return the number of a run's last checkpoint, 0 where there is none."""
+    return max(map(number_of, checkpoints(states)), default=0)
+
+
+def _note_failure(
+    folder: SweepFolder, run_id: str, attempt: Path, error: BaseException, settings: Mapping[str, Any]
+) -> None:
+    """Note an exception with its class, and count it where it is the trainer's own mistake."""
+    kind = class_of(error)
+    told = {"class": kind, "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    finish(attempt, "failed", **told)
+    if kind == ERROR:
+        note_error(folder, run_id, error, same_error=settings.get("same_error", SAME_ERROR))
 
 
 def _check_stopped(run: RunFolder) -> None:
@@ -172,30 +230,13 @@ def _checked(record: Any, run_id: str) -> RunRecord:
     return record
 
 
-def _new_attempt(run: Path) -> Path:
-    """Make the folder of this attempt and note where it runs."""
-    attempts = run / "attempts"
-    attempts.mkdir(parents=True, exist_ok=True)
-    attempt = attempts / str(1 + max((int(path.name) for path in attempts.iterdir()), default=0))
-    slurm = {key: os.environ[key] for key in sorted(os.environ) if key.startswith("SLURM_") and "ID" in key}
-    write_json(
-        attempt / "start.json",
-        {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "command": sys.argv,
-            "slurm": slurm,
-            "submitit": os.environ.get("SUBMITIT_LOCAL_JOB_ID"),
-            "time": _now(),
-        },
+def _with_attempts(record: RunRecord, run: Path) -> RunRecord:
+    """Return a record with what all attempts took together."""
+    attempts = attempts_of(run)
+    before = sum(attempt.seconds for attempt in attempts[:-1])
+    return replace(
+        record,
+        attempts=len(attempts),
+        seconds_spent=round(before + time.time() - attempts[-1].start["began"], 3),
+        steps_repeated=round(sum(attempt.start.get("lost", {}).get("steps", 0) for attempt in attempts)),
     )
-    return attempt
-
-
-def _exit(attempt: Path, outcome: str, **more: str) -> None:
-    write_json(attempt / "exit.json", {"outcome": outcome, "time": _now(), **more})
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -7,10 +7,10 @@ import pytest
 
 from scaling import InputError
 from sweeps.gridfile import load_grid
-from sweeps.plan import make_plan
-from sweeps.show import format_plan
 from sweeps.jobs.submit import check
 from sweeps.jobs.timing import with_times
+from sweeps.plan import make_plan
+from sweeps.show import format_plan
 
 SPEECH = textwrap.dedent(
     """\

@@ -9,9 +9,9 @@ from scaling.cost import params_kept
 from scaling.speech.schedule import stable_updates
 from sweeps.cli import main
 from sweeps.gridfile import load_grid
+from sweeps.jobs.submit import check
 from sweeps.plan import make_plan
 from sweeps.recipes import SHAPES, STUDY_RATES
-from sweeps.jobs.submit import check
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 UPDATES = {

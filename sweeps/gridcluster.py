@@ -1,0 +1,145 @@
+"""The sections `cluster` (where runs run, what they ask of the machines) and `cap` of grid.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.units import parse_seconds
+from sweeps.grid import EXECUTORS, SAME_ERROR, TRIES, Cluster
+from sweeps.yamlfile import Section, flag, mapping, number, one_of, seed, several, text, whole
+
+
+def read_cluster(section: Section | None) -> Cluster:
+    """Return the section `cluster`."""
+    if section is None:
+        return Cluster()
+    cluster = Cluster(
+        executor=section.take("executor", one_of(*EXECUTORS), "local"),
+        slots=section.take("slots", whole, 1),
+        threads=section.take("threads", whole, 1),
+        save_every=section.take("save_every", _seconds, 600.0),
+        keep_weights=section.take("keep_weights", flag, True),
+        keep_checkpoints=section.take("keep_checkpoints", flag, False),
+        scratch=section.take("scratch", _folder, None),
+        scratch_gb=section.take("scratch_gb", number, None),
+        snapshot=section.take("snapshot", flag, True),
+        tries=section.take("tries", whole, TRIES),
+        same_error=section.take("same_error", whole, SAME_ERROR),
+        flops_per_second=section.take("flops_per_second", number, None),
+        tracker=section.take("tracker", _tracker, None),
+        execution=_execution(section),
+        slurm=_slurm(section.section("slurm")),
+        resources=section.take("resources", _resources, ()),
+    )
+    section.done()
+    return cluster
+
+
+def _execution(section: Section) -> dict[str, Any]:
+    """Return how runs are run, what is not given left out."""
+    settings = {
+        "micro_seconds": section.take("micro_seconds", number, None),
+        "compile": section.take("compile", flag, False) or None,
+        "shard": section.take("shard", flag, False) or None,
+    }
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _tracker(value: Any, where: str) -> str:
+    name = text(value, where)
+    if name != "tensorboard" and not re.fullmatch(r"[\w.]+:\w+", name):
+        raise InputError("no such tracker", where=where, value=value, remedy="write tensorboard, or my_module:function")
+    return name
+
+
+def _seconds(value: Any, where: str) -> float:
+    return parse_seconds(value, where=where)
+
+
+def _slurm(section: Section | None) -> dict[str, Any]:
+    """Return SLURM's settings that are given."""
+    if section is None:
+        return {}
+    parsers: dict[str, Callable[[Any, str], Any]] = {
+        **dict.fromkeys(
+            ("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist", "python"), text
+        ),
+        "timeout": _seconds,
+        "warning": _seconds,
+        "setup": _lines,
+        "srun_args": _lines,
+        "options": _options,
+        "array_parallelism": whole,
+        "keeper": _keeper,
+    }
+    settings = {key: section.take(key, parse, None) for key, parse in parsers.items()}
+    section.done()
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _lines(value: Any, where: str) -> list[str]:
+    return list(several(text)(value, where))
+
+
+def _options(value: Any, where: str) -> dict[str, Any]:
+    """Return further options of sbatch by their long names; true for one without a value."""
+    options = mapping(value, where)
+    for key, given in options.items():
+        if not isinstance(given, (str, int, float)):
+            raise InputError(
+                "not an option of sbatch", where=f"{where}.{key}", value=given, remedy="write mail-type: END"
+            )
+    return options
+
+
+def _keeper(value: Any, where: str) -> bool | dict[str, Any]:
+    """Return whether a keeper is sent, or where to."""
+    if isinstance(value, dict):
+        section = Section(value, {}, Path(where.partition(":")[0]), "cluster.slurm.keeper.")
+        given: dict[str, Any] = {k: section.take(k, text, None) for k in ("partition", "account", "qos", "constraint")}
+        given["every"] = section.take("every", _seconds, None)
+        section.done()
+        return {key: word for key, word in given.items() if word is not None}
+    return flag(value, where)
+
+
+def _folder(value: Any, where: str) -> Path:
+    """Return a folder; ~ and variables of the shell are understood."""
+    path = os.path.expanduser(os.path.expandvars(text(value, where)))  # noqa: PTH111 - Path knows no variables
+    if "$" in path:
+        raise InputError("a variable that is not set", where=where, value=value, remedy="set it, or write the path out")
+    return Path(path)
+
+
+def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    """Return resources by size, smallest first: [{up_to: 100M, gpus: 1}, ...]."""
+    rows = []
+    for row in value if isinstance(value, list) else [value]:
+        section = Section(mapping(row, where), {}, Path(where.partition(":")[0]), "cluster.resources.")
+        rows.append(
+            {
+                "up_to": section.take("up_to", number),
+                "gpus": section.take("gpus", seed, 0),
+                "nodes": section.take("nodes", whole, 1),
+                "processes": section.take("processes", whole, None),
+                "cpus": section.take("cpus", whole, None),
+                "memory_gb": section.take("memory_gb", number, None),
+                "timeout": section.take("timeout", _seconds, None),
+            }
+        )
+        section.done()
+    return tuple(sorted(rows, key=lambda row: row["up_to"]))
+
+
+def read_cap(section: Section | None) -> dict[str, float]:
+    """Return the section `cap`."""
+    if section is None:
+        return {}
+    cap = {key: section.take(key, number, None) for key in ("gpu_hours", "device_hours", "flops")}
+    section.done()
+    return {key: value for key, value in cap.items() if value is not None}

@@ -1,0 +1,178 @@
+"""What a job's processes do: `python code/<hash> VERB ...`, on SLURM and on this machine alike.
+
+| verb | where | what |
+|---|---|---|
+| run SWEEP ID | local queue | one run |
+| element SWEEP INTENT | every process of a SLURM job | the run that the intent names for this element |
+| after SWEEP INTENT STEP CODE | the job's script, after a failure | go on here (exit 0), requeue the job, or leave |
+| keep SWEEP | the keeper, after all jobs | send again what the rule of retries says |
+| measure FOLDER | `doctor --bench` | the time of a plan's steps on this device |
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from sweeps.folder import PAUSED, SweepFolder
+from sweeps.jobs import site
+from sweeps.jobs.attempts import begin, finish, last_attempt, slurm_job
+from sweeps.jobs.intents import Intent, read_intent
+from sweeps.jobs.place import task_place
+from sweeps.jobs.verdict import INFRASTRUCTURE, class_of_death, judge
+from sweeps.jobs.worker import Stop, run_one
+
+DONE, FAILED, TO_QUEUE = 0, 1, 75
+"""Exit codes of a run: its end; its failure; saved, and to be taken up again (EX_TEMPFAIL)."""
+HELD_SECONDS = 150.0
+"""How long a job waits for a lease that another holds: one that was cancelled may take SLURM's KillWait to die."""
+POLL_SECONDS = 2.0
+TERMINATED_SECONDS = 900.0
+SAVING = 0.1
+"""Share of a job's time, at most `warning` seconds, that is kept for saving where SLURM does not warn."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what a job's command line says and return the exit code."""
+    verb, sweep, *others = sys.argv[1:] if arguments is None else arguments
+    if verb == "measure":
+        from sweeps.jobs.bench import measure_here
+
+        measure_here(Path(sweep))
+        return DONE
+    folder = SweepFolder(sweep)
+    if verb == "run":
+        stop = Stop()
+        stop.listen()
+        log = folder.run(others[0]) / "log"
+        return _code(run_one(sweep, others[0], stop, {"code": folder.sweep().get("code", ""), "log": str(log)}))
+    if verb == "element":
+        return element(folder, read_intent(folder.submissions / others[0]))
+    if verb == "after":
+        return after(folder, read_intent(folder.submissions / others[0]), others[1], int(others[2]))
+    if verb == "keep":
+        from sweeps.jobs.keeper import keep
+
+        print(keep(folder))
+        return DONE
+    message = f"unknown verb {verb}"
+    raise ValueError(message)
+
+
+def element(folder: SweepFolder, intent: Intent) -> int:
+    """Do the run of this element of an array; SLURM's processes of a run all come here.
+
+    SIGUSR2 announces the time limit or a preemption, and where a site sends no signal, the job's own clock does:
+    the trainer saves, and the job goes back into the queue. SIGTERM alone is a preemption's grace time or `scancel`:
+    the trainer saves, and the job waits for its end, since one that leaves by itself is not requeued.
+    """
+    run_id = _run_of(intent)
+    place = task_place()
+    if intent.jobs == {}:  # its sender died and another took it for never sent
+        place.tell(folder.run(run_id), go=False)
+        return DONE
+    stop = Stop(deadline=_deadline(intent))
+    stop.listen()
+    sweep = str(folder.path)
+    outcome = run_one(sweep, run_id, stop, about(intent))
+    until = time.monotonic() + HELD_SECONDS
+    while outcome == "held-elsewhere" and not stop.asked and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+        outcome = run_one(sweep, run_id, stop, about(intent))
+    if outcome == "held-elsewhere":
+        place.tell(folder.run(run_id), go=False)
+    # a stop may have reached another process of the run first: then the signal is on its way here
+    stopped = outcome == "stopped" or (stop.asked and outcome == "held-elsewhere")
+    if not stopped:
+        return _code(outcome)
+    asked = folder.stop_asked(run_id)
+    if not asked and signal.SIGTERM in stop.signals and not stop.warned:
+        _wait_for_the_end(stop)
+    return DONE if asked and asked != PAUSED else TO_QUEUE
+
+
+def after(folder: SweepFolder, intent: Intent, step: str, code: int) -> int:
+    """Say what follows a run that did not end well: 0 to go on in this job, 1 to leave it."""
+    run_id = _run_of(intent)
+    attempt = last_attempt(folder.run(run_id))
+    this = f"{os.environ.get('SLURM_RESTART_COUNT', '0')}.{step}"
+    if attempt is None or (attempt.job, attempt.start.get("step")) != (slurm_job(), this):
+        # it did not come so far as to note that it began
+        begun = begin(folder.run(run_id), **about(intent))
+        finish(begun, "died", **{"class": INFRASTRUCTURE}, error=f"it ended with code {code} before the run began")
+    elif attempt.end is None:
+        kind, why = class_of_death(attempt, code)
+        finish(attempt.path, "died", **{"class": kind}, error=why)
+    verdict = judge(folder, run_id)
+    print(f"{run_id}: {verdict.kind or 'stopped'}: {verdict.reason or 'saved'}; {verdict.action}", flush=True)
+    if verdict.action == "held":
+        _back_to_queue(folder, run_id, held=True)
+    elif verdict.action == "again":
+        if code == TO_QUEUE:
+            _back_to_queue(folder, run_id)
+        elif verdict.kind == INFRASTRUCTURE and verdict.alike > 1:
+            _send_elsewhere(folder, run_id)
+        else:
+            return DONE
+    return FAILED
+
+
+def _back_to_queue(folder: SweepFolder, run_id: str, *, held: bool = False) -> None:
+    """Requeue this job, or send the run anew where the site does not allow that."""
+    try:
+        site.requeue(slurm_job(), held=held)
+    except site.UnreachableError as error:
+        print(f"no requeue here ({error}): the run is sent anew", flush=True)
+        if not held:
+            _send_elsewhere(folder, run_id, nodes=())
+
+
+def _send_elsewhere(folder: SweepFolder, run_id: str, nodes: tuple[str, ...] | None = None) -> None:
+    """Send a run as a job of its own, to other nodes than those it failed on."""
+    from sweeps.jobs.keeper import send_again
+
+    here = os.environ.get("SLURMD_NODENAME", "")
+    send_again(
+        folder,
+        [run_id],
+        by="job",
+        exclude=((here,) if here else ()) if nodes is None else nodes,
+        instead_of=slurm_job(),
+    )
+
+
+def _code(outcome: str) -> int:
+    return TO_QUEUE if outcome == "stopped" else DONE
+
+
+def _deadline(intent: Intent) -> float:
+    """Return the time at which this job saves itself, a little before SLURM's limit whether SLURM warns or not."""
+    began = float(os.environ.get("SCALING_SWEEP_BEGAN", time.time()))
+    limit = float(intent.resources["timeout"])
+    return began + limit - min(60.0, SAVING * limit)
+
+
+def about(intent: Intent) -> dict[str, str]:
+    """Return what an attempt notes of the job that it runs in."""
+    array, number = (os.environ.get(f"SLURM_ARRAY_{name}_ID", "0") for name in ("JOB", "TASK"))
+    return {"code": intent.code, "log": str(intent.path / f"{array}_{number}_0_log.out")}
+
+
+def _run_of(intent: Intent) -> str:
+    return intent.runs[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+
+
+def _wait_for_the_end(stop: Stop) -> None:
+    """Wait until SLURM kills the job, or until SIGUSR2 says that it may go back into the queue."""
+    until = time.monotonic() + TERMINATED_SECONDS
+    while not stop.warned:
+        if time.monotonic() > until:
+            sys.exit(128 + signal.SIGTERM)
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
