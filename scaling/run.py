@@ -103,14 +103,21 @@ class RunFolder:
         self._stopped = True
 
     @property
+    def seconds_unsaved(self) -> float:
+        """Seconds since the last save: what is lost if the run is taken over now."""
+        return time.monotonic() - self._saved_at
+
+    @property
     def save_due(self) -> bool:
         """Whether the saving interval has passed since the last save."""
-        return time.monotonic() - self._saved_at >= self.save_every
+        return self.seconds_unsaved >= self.save_every
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint that `load` returns, in one step; the one before it stays, older ones go."""
+        if not self._owned():
+            return
         self._saved_at = time.monotonic()
-        if not self.leader or not self._owned():
+        if not self.leader:
             return
         size = self._metrics.stat().st_size if self._metrics.exists() else 0
         there = self._checkpoints()
@@ -153,7 +160,7 @@ class RunFolder:
 
     def log(self, step: int, **metrics: float) -> None:
         """Append one line to metrics.jsonl; `status` reads the progress from it."""
-        if not self.leader:
+        if not self.leader or not self._owned():
             return
         line = json.dumps(plain({"step": step, "time": round(time.time(), 3), **metrics}))
         with self._metrics.open("a", encoding="utf-8") as file:

@@ -25,7 +25,8 @@ def dry_run(plan: Plan, folder: SweepFolder, executor: str | None) -> str:
     for point in new:
         shapes.setdefault(tuple(sorted(resources_of(plan, point).items())), []).append(point)
     slurm = dict(plan.grid.cluster.slurm)
-    settings = {"slurm": slurm, "threads": plan.grid.cluster.threads}
+    cluster = plan.grid.cluster
+    settings = {"executor": executor, "slurm": slurm, "threads": cluster.threads, "snapshot": cluster.snapshot}
     width = int(slurm.get("array_parallelism", DEFAULT_PARALLELISM))
     for shape, points in shapes.items():
         intent = Intent(

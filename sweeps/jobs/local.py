@@ -184,7 +184,12 @@ class Queue:
         """Start the processes of a run."""
         gpus = [self.free.pop(0) for _ in range(asked["gpus"])]
         size = asked["processes"]
-        command = [*job_command(self.folder, self.settings.get("code", "")), "run", str(self.folder.path), run_id]
+        command = [
+            *job_command(self.folder, self.settings.get("code", ""), self.settings),
+            "run",
+            str(self.folder.path),
+            run_id,
+        ]
         together = {
             LOCAL_JOB: f"{os.getpid()}-{time.time_ns()}",
             "WORLD_SIZE": str(size),

@@ -33,7 +33,8 @@ class Facts:
     partitions: Mapping[str, Row] = field(default_factory=dict)
     associations: tuple[Row, ...] = ()
     """This user's account, partition, qos and limits, one row each; none where accounting does not tell."""
-    qos: tuple[Row, ...] = ()
+    all_qos: tuple[Row, ...] = ()
+    """Limits and preemption of every QOS; none where accounting does not tell."""
 
     @property
     def nodes(self) -> int:
@@ -44,6 +45,12 @@ class Facts:
     def default(self) -> str:
         """The partition of jobs that name none; empty where there is none."""
         return next((name for name, row in self.partitions.items() if row.get("Default") == "YES"), "")
+
+    @property
+    def qos(self) -> list[Row]:
+        """The QOS that this user's jobs may have."""
+        used = {name for row in self.associations for name in row["QOS"].split(",")}
+        return [row for row in self.all_qos if row["Name"] in used]
 
     @property
     def submit_limit(self) -> int | None:
@@ -59,13 +66,10 @@ def read_facts() -> Facts:
         return Facts()
     mine = f"user={getpass.getuser()}"
     associations = _accounts(["associations", mine], ("Account", "Partition", "QOS", "MaxSubmitJobs"))
-    qos = _accounts(["qos"], ("Name", "MaxSubmitJobsPerUser", "GraceTime", "PreemptMode")) if associations else None
-    used = {name for row in associations or () for name in row["QOS"].split(",")}
+    columns = ("Name", "MaxSubmitJobsPerUser", "GraceTime", "PreemptMode", "Preempt")
+    qos = _accounts(["qos"], columns) if associations else None
     return Facts(
-        config=config,
-        partitions=_partitions(),
-        associations=tuple(associations or ()),
-        qos=tuple(row for row in qos or () if row["Name"] in used),
+        config=config, partitions=_partitions(), associations=tuple(associations or ()), all_qos=tuple(qos or ())
     )
 
 
@@ -85,10 +89,8 @@ def check_site(facts: Facts, *, chosen: str | None = None, runs: int = 0) -> Ite
     yield _clock()
     yield _limits(facts, runs)
     yield _requeue(facts)
-    names = [name for name in (chosen or facts.default).split(",") if name in facts.partitions] or list(
-        facts.partitions
-    )
-    for name in names:
+    named = [name for name in (chosen or facts.default).split(",") if name in facts.partitions]
+    for name in named or facts.partitions:
         yield _partition(name, facts.partitions[name])
         yield _preemption(name, facts)
     yield _ending(facts)
@@ -191,9 +193,12 @@ def _preemption(name: str, facts: Facts) -> Check:
         if mode.startswith("OFF") or max(tiers, default=0.0) <= _number(row.get("PriorityTier")):
             return ok(title, "its jobs are not preempted")
     elif kind.endswith("qos"):
-        of_qos = [(qos["PreemptMode"], _number(qos["GraceTime"])) for qos in facts.qos]
-        modes = {one for one, _ in of_qos if one not in ("", "cluster")} or {mode}
-        mode, grace = " or ".join(sorted(modes)), min((wait for _, wait in of_qos), default=grace)
+        stronger = {name for qos in facts.all_qos for name in qos["Preempt"].split(",")}
+        mine = [qos for qos in facts.qos if qos["Name"] in stronger]
+        if facts.qos and not mine:
+            return ok(title, "no QOS of yours is preempted by another")
+        mode = " or ".join(sorted({qos["PreemptMode"] for qos in mine} - {"", "cluster"})) or mode
+        grace = min((_number(qos["GraceTime"]) for qos in mine), default=grace)
     else:
         return ok(title, "none")
     dying = _number(facts.config.get("KillWait"), KILL_WAIT)

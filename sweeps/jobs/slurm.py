@@ -233,6 +233,7 @@ def _parameters(intent: Intent, slurm: Mapping[str, Any], parallel: int, options
         "mem": f"{int(memory)}GB" if memory == int(memory) else f"{int(memory * 1024)}MB",
         "signal_delay_s": int(slurm.get("warning", WARNING_SECONDS)),
         "stderr_to_stdout": True,
+        "wckey": None,  # submitit's own, which sites that check keys refuse
         "array_parallelism": parallel,
         "use_srun": False,  # the command holds srun, and what follows it
         **named,
@@ -252,7 +253,7 @@ def _parameters(intent: Intent, slurm: Mapping[str, Any], parallel: int, options
 
 def _command(folder: SweepFolder, intent: Intent, settings: Mapping[str, Any]) -> str:
     """Return what a job runs: a run and, where it did not end well, what the rule of retries says."""
-    python = job_command(folder, intent.code, settings["slurm"].get("python"))
+    python = job_command(folder, intent.code, settings)
     sweep = str(folder.path.resolve())
     if intent.kind == KEEPER:
         return shlex.join([*python, "keep", sweep])

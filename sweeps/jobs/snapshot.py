@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,18 @@ def code_folder(folder: SweepFolder, code: str) -> Path:
     return folder.path.resolve() / "code" / code
 
 
-def job_command(folder: SweepFolder, code: str, python: str | None = None) -> list[str]:
+def job_command(folder: SweepFolder, code: str, settings: Mapping[str, Any]) -> list[str]:
     """Return the beginning of a job's command line, which runs `sweeps.jobs.job` from a snapshot where there is one.
 
     Args:
         folder: The sweep.
         code: The snapshot's hash.
-        python: What starts Python instead of this process's interpreter, such as `apptainer exec x.sif python3`.
+        settings: What sweep.json says: whether code is copied, and what starts Python in a job instead of this
+            process's interpreter, such as `apptainer exec x.sif python3`.
     """
-    target = code_folder(folder, code)
-    return job_start(python, target if (target / "__main__.py").exists() else None)
+    copied = settings.get("snapshot", True) and code
+    python = settings["slurm"].get("python") if settings["executor"] == "slurm" else None
+    return job_start(python, code_folder(folder, code) if copied else None)
 
 
 def job_start(python: str | None = None, snapshot: Path | None = None) -> list[str]:

@@ -140,6 +140,9 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
         "attempt": attempt.path if attempt else None,
     }
     if "lease.json" in there and is_live(path / "lease.json"):
+        if attempt is not None and attempt.end is None:  # its last sign of life is now
+            silent = time.time() - attempt.start.get("began", time.time()) - attempt.seconds
+            common["gpu_hours"] += max(0.0, silent) / 3600 * _devices(row)
         left = row["device_hours"] * 3600 * (1 - shares) if last and row["device_hours"] else None
         return RunStatus(state="running", left=left, **common)
     if job is not None:

@@ -135,6 +135,7 @@ def write_plan(plan: Plan, folder: SweepFolder, executor: str) -> list[str]:
             "tries": cluster.tries,
             "same_error": cluster.same_error,
             "slurm": dict(cluster.slurm),
+            "snapshot": cluster.snapshot,
             "code": take_snapshot(
                 folder, beside=None if grid.built_in else grid.file.resolve().parent, copy=cluster.snapshot
             ),

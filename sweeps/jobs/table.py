@@ -88,7 +88,7 @@ def format_failures(folder: SweepFolder, runs: list[RunStatus]) -> list[str]:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:.3g}"
+    return f"{hours:.3g}" if hours >= 0.01 else "0" if hours == 0 else "<0.01"
 
 
 def _loss(run: RunStatus) -> str:

@@ -99,9 +99,12 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None, about: Mapping[st
         told = True
         place.tell(folder.run(run_id), go=True)
         record = trainer.train(spec, run)
+        if record is None and lease.lost:  # what was done since the last save is done twice
+            finish(attempt, "lost", seconds_lost=round(run.seconds_unsaved, 3))
+            return "lost"
         if record is None:
             _check_stopped(run)
-            outcome = "lost" if lease.lost else "stopped"
+            outcome = "stopped"
         else:
             record = _with_attempts(_checked(record, spec.id), folder.run(run_id))
             write_json(folder.record_file(run_id), record.to_dict(), once=True)

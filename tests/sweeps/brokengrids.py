@@ -240,6 +240,19 @@ def any_values(draw):
 
 
 @st.composite
+def far_numbers(draw):
+    """Numbers far from any that makes sense, of the right type."""
+    tree = yaml.safe_load(draw(st.sampled_from(list(WHOLE.values()))))
+    numbers = [path for path in paths(tree) if dotted(path) in WRONG and not isinstance(get(tree, path), (dict, bool))]
+    for path in draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=3)):
+        number = draw(
+            st.sampled_from([1, 2, 3, 7, 1000, 65_536, 10**9, 10**12, 10**60, 1e-60, 1e-9, 0.02, 0.5, 1e30, -1e3, -9])
+        )
+        get(tree, path[:-1])[path[-1]] = [number] if isinstance(get(tree, path), list) else number
+    return dump(tree), "open"
+
+
+@st.composite
 def broken_text(draw):
     """Text that is no YAML, or none that a grid can hold."""
     text = draw(st.sampled_from(list(WHOLE.values()))).strip() + "\n"
@@ -267,6 +280,6 @@ def broken_text(draw):
 
 anything = st.one_of(st.binary(max_size=40), st.text(max_size=40).map(lambda text: text.encode(errors="replace")))
 broken = st.one_of(
-    wrong_values(), wrong_values(), unknown_keys(), missing_keys(), any_values(), any_values(), broken_text(),
-    anything.map(lambda data: (data, "open")),
+    wrong_values(), wrong_values(), unknown_keys(), missing_keys(), any_values(), far_numbers(), far_numbers(),
+    broken_text(), broken_text(), anything.map(lambda data: (data, "open")),
 )  # fmt: skip
