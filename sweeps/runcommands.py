@@ -150,9 +150,8 @@ def doctor(args: argparse.Namespace) -> int:
 
 def completion(args: argparse.Namespace) -> int:
     """Print a completion script."""
-    import shtab
-
     from sweeps.cli import make_parser
+    from sweeps.completion import completion as complete
 
-    print(shtab.complete(make_parser(), shell=args.shell))
+    print(complete(make_parser(), args.shell))
     return 0

@@ -1,6 +1,7 @@
 """The command: every verb, its exit code, and a message instead of a traceback."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -138,3 +139,23 @@ def test_a_corpus_is_made_imported_and_verified(tmp_path, monkeypatch, capsys):
     code, _, err = run(capsys, "corpus", "verify", "c")
     assert code == 2
     assert shard.name in err
+
+
+def test_completion_knows_commands_options_and_sweeps(toy, capsys):
+    assert main(["submit", str(toy())]) == 0
+    capsys.readouterr()
+    assert main(["completion", "bash"]) == 0
+    script = toy().parent / "complete.bash"
+    script.write_text(capsys.readouterr().out)
+
+    def complete(*words):
+        typed = " ".join(f"'{word}'" for word in ("scaling-sweep", *words))
+        ask = f"source {script}; COMP_WORDS=({typed}); COMP_CWORD={len(words)}; _shtab_scaling_sweep"
+        done = subprocess.run(
+            ["bash", "-c", f'{ask}; echo "${{COMPREPLY[@]}}"'], capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert complete("ret") == ["retry"]
+    assert complete("retry", "x", "--class", "mem") == ["memory"]
+    assert "toy" in complete("status", "t")
