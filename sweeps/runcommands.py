@@ -141,7 +141,7 @@ def resume(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """Check this machine and its SLURM."""
-    from sweeps.jobs.doctor import examine, format_checks
+    from sweeps.doctor.examine import examine, format_checks
 
     checks = examine(args.results, grid=args.grid, job=args.job, bench=args.bench)
     print(format_checks(checks))

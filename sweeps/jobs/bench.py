@@ -5,19 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from scaling.errors import InputError, WorkError
 from scaling.files import read_json, write_json
 from scaling.records import RunSpec
 from sweeps.jobs import site
-from sweeps.jobs.snapshot import job_start
 from sweeps.jobs.timing import keep_times, known_times, machine_of, measured, missing_steps
 from sweeps.plan import Plan
 from sweeps.trainers import load_trainer
 
-SECONDS = 3600.0
-"""How long to wait for a device and the measurement."""
+PATIENCE = 1800
+"""Seconds to wait for a node."""
+MINUTES = 30
 
 
 def measure_steps(plan: Plan, executor: str) -> int:
@@ -59,21 +58,17 @@ def _on_the_cluster(plan: Plan, missing: dict[str, RunSpec]) -> dict[str, float]
     folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))  # where nodes see it
     try:
         write_json(folder / "steps.json", {key: spec.to_dict() for key, spec in missing.items()})
-        start = job_start(cluster.slurm.get("python"))
-        command = ["srun", *_options(cluster.slurm, gpu=any(row["gpus"] for row in cluster.resources))]
-        threads = f"--cpus-per-task={cluster.threads}"
-        try:
-            site.run([*command, threads, *start, "measure", str(folder)], seconds=SECONDS)
-        except site.UnreachableError as error:
-            message = f"the steps could not be measured on the cluster: {error}"
-            raise WorkError(message) from error
+        site.srun(
+            ["-m", "sweeps.jobs.job", "measure", str(folder)],
+            cluster.slurm,
+            gpu=any(row["gpus"] for row in cluster.resources),
+            minutes=MINUTES,
+            patience=PATIENCE,
+            options=[f"--cpus-per-task={cluster.threads}"],
+        )
         return read_json(folder / "times.json")
+    except site.UnreachableError as error:
+        message = f"the steps could not be measured on the cluster: {error.told}"
+        raise WorkError(message) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _options(slurm: Any, *, gpu: bool) -> list[str]:
-    """Return the options of an srun of one process by a grid's settings."""
-    named = ("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist")
-    options = [f"--{key}={slurm[key]}" for key in named if key in slurm]
-    return [*options, "--ntasks=1", "--time=30", *(["--gpus-per-node=1"] if gpu else []), *slurm.get("srun_args", ())]

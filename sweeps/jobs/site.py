@@ -6,13 +6,18 @@ answer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scaling.errors import WorkError
 
@@ -21,6 +26,8 @@ SACCT_SECONDS = 5
 SBATCH_SECONDS = 120
 MAX_ARRAY = 1000
 """Elements of an array where the site does not say: SLURM's own default of MaxArraySize is 1001."""
+NAMED = ("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist")
+"""Settings of cluster.slurm that are options of sbatch and srun alike."""
 AT_ONCE = 500
 """Job ids in one command line."""
 _LIMIT = re.compile(
@@ -30,7 +37,11 @@ _ENDING = ("CG",)
 
 
 class UnreachableError(WorkError):
-    """A SLURM command that did not answer, or is not there."""
+    """A SLURM command that did not answer, is not there, or failed."""
+
+    def __init__(self, command: str, told: str) -> None:
+        super().__init__(f"{command}: {told} (is SLURM up, and this a login node?)")
+        self.told = told
 
 
 class RefusedError(WorkError):
@@ -70,12 +81,10 @@ def run(command: Sequence[str], *, seconds: float = SECONDS, text: str | None = 
             command, capture_output=True, text=True, timeout=seconds, check=True, input=text, env=_environment()
         )
     except subprocess.TimeoutExpired:
-        message = f"{command[0]} does not answer within {seconds:g} s (is SLURM up, and this a login node?)"
-        raise UnreachableError(message) from None
+        raise UnreachableError(command[0], f"no answer within {seconds:g} s") from None
     except (OSError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", "") or str(error)
-        message = f"{command[0]} does not answer: {str(told).strip()} (is SLURM up, and this a login node?)"
-        raise UnreachableError(message) from error
+        raise UnreachableError(command[0], str(told).strip()) from error
     return done.stdout
 
 
@@ -100,11 +109,52 @@ def send(script: Path) -> str:
             env=_environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        message = f"sbatch does not answer: {error}"
-        raise UnreachableError(message) from error
+        raise UnreachableError("sbatch", str(error)) from error
     if done.returncode:
         raise RefusedError(done.stderr.strip().removeprefix("sbatch: error: "))
     return done.stdout.strip().partition(";")[0]
+
+
+def named_options(slurm: Mapping[str, Any]) -> list[str]:
+    """Return a grid's settings as options of sbatch and srun."""
+    return [f"--{key}={slurm[key]}" for key in NAMED if key in slurm]
+
+
+def srun(
+    program: Sequence[str],
+    slurm: Mapping[str, Any],
+    *,
+    gpu: bool,
+    minutes: int,
+    patience: int,
+    options: Sequence[str] = (),
+) -> str:
+    """Run a program as one process on a compute node, as a grid's jobs would run there, and return what it printed.
+
+    Args:
+        program: Arguments of what starts Python in a job.
+        slurm: The grid's `cluster.slurm`.
+        gpu: Whether to ask for a GPU.
+        minutes: Time limit.
+        patience: Seconds to wait for a node.
+        options: Further options of srun.
+
+    Raises:
+        UnreachableError: When no node is free in time, or the program fails; no job is left behind.
+    """
+    name = f"scaling-sweep-{uuid.uuid4().hex[:8]}"
+    python = shlex.split(slurm.get("python", "")) or [sys.executable]
+    command = [*python, *program]
+    if slurm.get("setup"):
+        command = ["bash", "-c", "\n".join([*slurm["setup"], shlex.join(command)])]
+    asked = [f"--job-name={name}", "--nodes=1", "--ntasks=1", f"--time={minutes}", f"--immediate={patience}"]
+    asked += [*named_options(slurm), *(["--gpus-per-node=1"] if gpu else []), *options, *slurm.get("srun_args", ())]
+    try:
+        return run(["srun", "--unbuffered", *asked, *command], seconds=patience + 60 * minutes)
+    except UnreachableError:
+        with contextlib.suppress(UnreachableError):
+            cancel([job for job, queued in queue().items() if queued.name == name])
+        raise
 
 
 def start_estimate(script: Path) -> str:

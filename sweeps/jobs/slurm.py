@@ -218,9 +218,7 @@ def script(
 def _parameters(intent: Intent, slurm: Mapping[str, Any], parallel: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return submitit's parameters for an intent."""
     asked = intent.resources
-    named = {
-        key: slurm[key] for key in ("partition", "account", "qos", "constraint", "exclude", "nodelist") if key in slurm
-    }
+    named = {key: slurm[key] for key in site.NAMED if key in slurm and key != "reservation"}
     if "exclude" in named and "exclude" in options:
         options = {**options, "exclude": f"{named['exclude']},{options['exclude']}"}
     memory = asked["memory_gb"]

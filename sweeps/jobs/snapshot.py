@@ -90,13 +90,8 @@ def job_command(folder: SweepFolder, code: str, settings: Mapping[str, Any]) -> 
     """
     copied = settings.get("snapshot", True) and code
     python = settings["slurm"].get("python") if settings["executor"] == "slurm" else None
-    return job_start(python, code_folder(folder, code) if copied else None)
-
-
-def job_start(python: str | None = None, snapshot: Path | None = None) -> list[str]:
-    """Return the beginning of a job's command line, by what starts Python and where its code lies."""
     start = shlex.split(python) if python else [sys.executable]
-    return [*start, "-u", str(snapshot)] if snapshot else [*start, "-u", "-m", "sweeps.jobs.job"]
+    return [*start, "-u", *([str(code_folder(folder, code))] if copied else ["-m", "sweeps.jobs.job"])]
 
 
 def _local_code() -> Iterator[tuple[str, Path]]:

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +59,28 @@ def test_a_foreign_file_is_no_record(tmp_path, foreign):
     write_json(tmp_path / "r.json", foreign)
     with pytest.raises(InputError, match="not a run record"):
         RunRecord.read(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("field", ["spec", "metrics"])
+def test_a_record_whose_spec_or_metrics_are_none_is_no_record(tmp_path, field):
+    record = RunRecord.of(spec(), Cost(params=1, flops_per_step=1, frames_per_step=1), loss=1.0)
+    write_json(tmp_path / "r.json", {**record.to_dict(), field: [1]})
+    with pytest.raises(InputError, match="not a run record"):
+        RunRecord.read(tmp_path / "r.json")
+
+
+def test_not_a_number_in_a_record_of_another_program_is_null(tmp_path):
+    record = RunRecord.of(spec(), Cost(params=1, flops_per_step=1, frames_per_step=1), loss=1.0)
+    values = {**record.to_dict(), "loss_se": float("nan"), "curve": [[1.0, float("inf")]]}
+    (tmp_path / "r.json").write_text(json.dumps(values))
+    again = RunRecord.read(tmp_path / "r.json")
+    assert (again.loss_se, again.curve) == (None, [[1.0, None]])
+
+
+def test_a_changed_spec_has_its_own_identity_though_the_first_was_asked_before():
+    first = spec()
+    assert first.id == spec().id
+    assert replace(first, seed=5).id == spec(seed=5).id != first.id
 
 
 def test_keys_of_a_later_schema_are_passed_over():

@@ -32,6 +32,12 @@ def test_what_is_no_positive_number_is_refused_with_place_value_and_remedy(wrong
     assert "1e18" in str(error.value)
 
 
+@pytest.mark.parametrize("far", [1e61, "1e300", 10**400, 1e-61, 5e-324])
+def test_what_no_quantity_comes_to_is_refused(far):
+    with pytest.raises(InputError, match=r"beyond any number here|not a positive number"):
+        parse_count(far)
+
+
 @given(st.floats(min_value=1e-3, max_value=1e22))
 def test_a_count_survives_its_shortest_form(number):
     assert parse_count(format_count(number).replace("T", "e12")) == pytest.approx(number, rel=6e-3)

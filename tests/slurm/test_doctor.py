@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from sweeps.doctor.examine import examine
 from sweeps.jobs import site
-from sweeps.jobs.doctor import examine
 
 from .cluster import daemon, kill, write_grid
 

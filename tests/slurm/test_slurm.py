@@ -3,11 +3,14 @@
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from scaling import InputError
 from scaling.files import read_json
+from scaling.results import read_records
 from sweeps.cli import main
 from sweeps.gridfile import load_grid
 from sweeps.jobs import site
@@ -224,3 +227,24 @@ def test_budgets_that_share_a_trunk_are_sent_after_it(corpus, tmp_path, monkeypa
     short, long = sorted((sweep.record(i) for i in sweep.record_ids()), key=lambda record: record.updates)
     assert short.parent == long.id
     assert short.flops_new == pytest.approx(0.2 * short.flops)
+
+
+def test_the_quickstart_gives_the_same_on_the_cluster_as_here(corpus, tmp_path, monkeypatch):
+    """The speech trainer, a tenth of the quickstart's budgets, one thread a run: the same table to the last bit."""
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((Path(__file__).parents[2] / "examples" / "quickstart.yaml").read_text())
+    values["corpus"]["path"] = str(corpus.path)
+    values["model"]["sizes"]["window"]["count"] = 3
+    values |= {"budgets": [2e10, 5e10], "unique_hours": [0.1], "min_updates": 1}
+    values["train"] |= {"eval_hours": 0.01}
+    values["targets"] = {"clusters": 20, "fit_hours": 0.05}
+    tables = {}
+    for executor in ("local", "slurm"):
+        (tmp_path / executor).mkdir()
+        grid = tmp_path / executor / "grid.yaml"
+        grid.write_text(yaml.safe_dump(values))
+        folder = submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor=executor).folder
+        wait_for(lambda: len(folder.record_ids()) == 6, 300)  # noqa: B023
+        rows, _ = read_records(folder.path)
+        tables[executor] = {row["id"]: (row["loss"], row["flops"], row["curve"], row["eval_id"]) for row in rows}
+    assert tables["slurm"] == tables["local"]

@@ -57,7 +57,11 @@ cluster:
   keep_weights: true
   micro_seconds: 64
   compile: false
-  slurm: {partition: gpu, timeout: 12h, setup: [module load cuda], array_parallelism: 32}
+  tries: 3
+  flops_per_second: 1e12
+  slurm:
+    {partition: gpu, timeout: 12h, warning: 3m, setup: [module load cuda], array_parallelism: 32,
+     options: {mail-type: END}, keeper: {partition: cpu, every: 1h}}
   resources: [{up_to: 100M, gpus: 1}, {up_to: 1B, gpus: 8, nodes: 1, cpus: 8, memory_gb: 64}]
 cap: {device_hours: 500, flops: 1e20}
 """
@@ -100,7 +104,9 @@ TYPES = [  # dotted keys, and values that are certainly wrong there
     (["train.peak_lr.at", "train.peak_lr.value", "train.batch.at", "train.batch.value"], NUMBER),
     (["objective_args.wav2vec2.temperature"], NUMBER),
     (["min_updates", "train.mask_length", "targets.clusters", "model.position.kernel"], [*NUMBER, 1.5]),
-    (["cluster.slots", "cluster.threads", "cluster.resources.1.cpus"], [*NUMBER, 1.5]),
+    (["cluster.flops_per_second", "cluster.slurm.warning", "cluster.slurm.keeper.every"], NUMBER),
+    (["cluster.slots", "cluster.threads", "cluster.tries", "cluster.resources.1.cpus"], [*NUMBER, 1.5]),
+    (["cluster.slurm.keeper"], [3, "text", [1], DAY]),
     (["cluster.slurm.array_parallelism", "model.sizes.window.count"], [*NUMBER, 1.5]),
     (["model.shapes.0.layers", "model.shapes.1.width", "objective_args.wav2vec2.codes"], [*NUMBER, 1.5]),
     (["train.weight_decay", "train.dropout", "train.layer_drop", "train.mask_prob"], [*REAL, -0.1, 1.5]),
@@ -110,8 +116,11 @@ TYPES = [  # dotted keys, and values that are certainly wrong there
     (["name", "trainer", "corpus.path", "objective", "recipe", "model.frontend", "cluster.executor"], WORD),
     (["train.schedule", "train.precision", "train.augment.noise.kind"], WORD),
     (["corpus", "model", "model.position", "model.shapes.1", "train", "train.augment", "train.augment.noise"], MAPPING),
-    (["targets", "objective_args", "objective_args.wav2vec2", "cluster", "cluster.slurm", "cap"], MAPPING),
-    (["trainer_args", "data", "tuned.evidence.0"], MAPPING),
+    (
+        ["targets", "objective_args", "objective_args.wav2vec2", "cluster", "cluster.slurm", "cluster.slurm.options"],
+        MAPPING,
+    ),
+    (["trainer_args", "data", "tuned.evidence.0", "cap"], MAPPING),
     (["tuned"], [3, [1], True, "no-such-file.yaml", "a\\b/c", ".", DAY]),
     (["tuned.evidence"], [3, "text", [1], True, DAY]),
     (["data.hours", "targets.layer", "targets.codes", "targets.dim", "tuned.batch.value"], NUMBER),

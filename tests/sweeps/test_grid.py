@@ -92,6 +92,10 @@ def test_the_rules_by_default_are_those_of_the_study(tmp_path):
         (("min_updates: 500", "min_updates: 0.5"), 12, "not a whole number"),
         (("partition: gpu", "partitoin: gpu"), 23, "did you mean partition"),
         (("setup: [module load cuda]", "setup: [3]"), 23, "not a text, got 3"),
+        (("name: hubert-isoflop", "name: 2020-01-01"), 1, "YAML reads this as date, got '2020-01-01'"),
+        (("count: 6", "count: 1e9"), 6, "more sizes than a sweep can have"),
+        (("budgets: [4e11, 1e12, 2.5e12]", "budgets: [1e100]"), 8, "beyond any number here"),
+        (("seeds: [0, 1, 2]", "seeds: [0, !!bool x]"), 10, "seeds.1: not a usable bool"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, change, line, message):
@@ -172,7 +176,7 @@ def test_settings_of_the_built_in_trainer_are_refused_for_another(tmp_path):
 
 def test_a_wrong_shape_is_named(tmp_path):
     text = GOOD.replace("sizes: {from: 8k, to: 1M, count: 6}", "shapes: [{layers: 3, width: 640, ffn: 2048, heads: 7}]")
-    with pytest.raises(InputError, match="does not divide the width 640, got 7"):
+    with pytest.raises(InputError, match=r"grid.yaml:6: model.shapes.0: shape.heads: does not divide.* 640, got 7"):
         load(tmp_path, text)
 
 

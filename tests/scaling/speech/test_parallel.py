@@ -216,6 +216,13 @@ def test_a_run_stopped_alone_goes_on_sharded(runs, alone):
     assert [(e["from_step"], e["processes"], e["sharded"]) for e in record.execution] == [(0, 1, False), (14, 2, True)]
 
 
+def test_a_run_that_was_out_of_memory_takes_smaller_passes_and_ends_the_same(corpus, alone, tmp_path):
+    spec = specs(corpus)["hubert"]
+    record = train(spec, RunFolder(tmp_path, out_of_memory=1))
+    assert record.execution[0]["crops_a_pass"] == alone("hubert").execution[0]["crops_a_pass"] // 2
+    assert_same(alone("hubert"), record)
+
+
 @pytest.mark.parametrize(("name", "shard"), [("two-one", False), ("sharded-one", True)])
 def test_a_run_stopped_with_two_processes_goes_on_alone(runs, alone, corpus, name, shard):
     for rank in (0, 1):  # the first was asked, and both stopped

@@ -269,3 +269,34 @@ def test_few_files_a_run(toy):
     watch(folder)
     files = [path for path in folder.path.rglob("*") if path.is_file() and "code" not in path.parts]
     assert len(files) / 12 <= 10
+
+
+PAIR = """
+name: pair
+objective: hubert
+corpus: {{path: {corpus}}}
+targets: {{clusters: 20, fit_hours: 0.05}}
+model:
+  frontend: logmel
+  position: {{kernel: 16, groups: depthwise}}
+  shapes: [{{layers: 2, width: 24, ffn: 48, heads: 2}}]
+steps: [40]
+unique_hours: [0.1]
+min_updates: 1
+train: {{crop_seconds: 1, batch: 8, peak_lr: 3e-3, eval_hours: 0.01}}
+cluster: {{executor: local, resources: [{{up_to: 1G, processes: {processes}}}]}}
+"""
+
+
+def test_several_processes_train_one_run_as_one_does(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    records = {}
+    for processes in (1, 2):
+        (tmp_path / str(processes)).mkdir()
+        grid = tmp_path / str(processes) / "grid.yaml"
+        grid.write_text(PAIR.format(corpus=corpus.path, processes=processes))
+        folder = submitted(grid)
+        watch(folder)
+        (records[processes],) = (folder.record(run_id) for run_id in folder.record_ids())
+    assert [records[n].execution[0]["processes"] for n in (1, 2)] == [1, 2]
+    assert records[2].loss == pytest.approx(records[1].loss, rel=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shutil
 import time
@@ -10,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sweeps.doctor.files import clock_check
+from sweeps.doctor.finding import Check, failed, ok, warning
 from sweeps.jobs import site
-from sweeps.jobs.filecheck import clock_check
-from sweeps.jobs.finding import Check, failed, ok, warning
 
 ACCOUNTING_SECONDS = 5
 SLOW = 3.0
@@ -39,7 +40,8 @@ class Facts:
     @property
     def nodes(self) -> int:
         """How many compute nodes there are."""
-        return max((int(row.get("TotalNodes", "0")) for row in self.partitions.values()), default=1)
+        counts = [row.get("TotalNodes", "") for row in self.partitions.values()]
+        return max((int(count) for count in counts if count.isdigit()), default=1)
 
     @property
     def default(self) -> str:
@@ -64,8 +66,11 @@ def read_facts() -> Facts:
     config = site.config()
     if not config:
         return Facts()
-    mine = f"user={getpass.getuser()}"
-    associations = _accounts(["associations", mine], ("Account", "Partition", "QOS", "MaxSubmitJobs"))
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        user = str(os.getuid())
+    associations = _accounts(["associations", f"user={user}"], ("Account", "Partition", "QOS", "MaxSubmitJobs"))
     columns = ("Name", "MaxSubmitJobsPerUser", "GraceTime", "PreemptMode", "Preempt")
     qos = _accounts(["qos"], columns) if associations else None
     return Facts(
@@ -134,7 +139,7 @@ def _commands() -> Iterator[Check]:
         site.run(["sacct", "--noheader", "-X", "--starttime=now"], seconds=ACCOUNTING_SECONDS)
         yield ok("sacct", f"answers in {time.monotonic() - began:.2f} s")
     except site.UnreachableError as error:
-        yield warning("sacct", str(error).removesuffix(" (is SLURM up, and this a login node?)"), remedy)
+        yield warning("sacct", error.told, remedy)
 
 
 def _clock() -> Check:

@@ -12,12 +12,10 @@ from typing import Any
 
 from scaling.errors import did_you_mean
 from scaling.units import format_hours
+from sweeps.doctor.finding import Check, failed, ok, warning
+from sweeps.doctor.slurm import Facts, seconds_of
 from sweeps.jobs import site
-from sweeps.jobs.finding import Check, failed, ok, warning
-from sweeps.jobs.sitecheck import Facts, seconds_of
 
-NAMED = ("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist")
-"""Settings of cluster.slurm that are options of sbatch and srun alike."""
 Resources = Mapping[str, Any]
 
 
@@ -49,18 +47,13 @@ def check_request(facts: Facts, slurm: Mapping[str, Any], shapes: Sequence[Resou
     yield from _member(facts, "qos", slurm.get("qos"), of_user)
     for shape in shapes:
         title = f"sbatch for {gpus_of(shape)}" + (f" on {shape['nodes']} nodes" if shape["nodes"] > 1 else "")
-        yield sbatch_check(title, [*named_options(slurm), *_options(slurm, shape)])
+        yield sbatch_check(title, [*site.named_options(slurm), *_options(slurm, shape)])
 
 
 def gpus_of(resources: Resources) -> str:
     """Return the GPUs of each node as people say them."""
     count = int(resources["gpus"])
     return f"{count} GPU{'s' if count > 1 else ''}" if count else "no GPU"
-
-
-def named_options(slurm: Mapping[str, Any]) -> list[str]:
-    """Return a grid's settings as options of sbatch and srun."""
-    return [f"--{key}={slurm[key]}" for key in NAMED if key in slurm]
 
 
 def _refusals(

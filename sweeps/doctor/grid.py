@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from scaling.units import format_count, format_flops, format_hours, format_seconds
+from sweeps.doctor.finding import Check, ok, warning
+from sweeps.doctor.request import gpus_of
 from sweeps.gridfile import load_grid
 from sweeps.jobs.checks import check, checkpoint_bytes
-from sweeps.jobs.finding import Check, ok, warning
-from sweeps.jobs.requestcheck import gpus_of
 from sweeps.jobs.resources import gpu_hours, resources_of
 from sweeps.jobs.slurm import DEFAULT_PARALLELISM
 from sweeps.jobs.timing import with_times
@@ -29,10 +29,11 @@ def check_grid(file: Path, plans: list[Plan]) -> Iterator[Check]:
     """
     grid = load_grid(file)
     plan = with_times(make_plan(grid), grid.cluster.executor, measure=False)
+    shapes = shapes_of(plan)
     plans.append(plan)
     flops = f", {format_flops(plan.totals['flops'])} FLOPs" if plan.totals["flops"] else ""
     yield ok("grid", f"{grid.name}: {len(plan.runs)} runs{flops}, executor {grid.cluster.executor}")
-    for resources, points in shapes_of(plan):
+    for resources, points in shapes:
         yield ok("resources", f"{_sizes(points)}: {_asked(resources)}")
     if grid.cluster.executor != "slurm":
         yield _slots(plan)

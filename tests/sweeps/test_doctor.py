@@ -4,20 +4,23 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scaling import InputError, once
 from sweeps.cli import main
-from sweeps.jobs import doctor, filecheck, site, sitecheck
-from sweeps.jobs.doctor import Check, examine, format_checks
-from sweeps.jobs.filecheck import check_folder, clock_check, mount_of
-from sweeps.jobs.finding import collect, failed, ok, warning
-from sweeps.jobs.requestcheck import check_request
-from sweeps.jobs.sitecheck import Facts, check_site
-
-from ..conftest import toy  # noqa: F401 - a fixture
+from sweeps.doctor import examine as doctor
+from sweeps.doctor import files as filecheck
+from sweeps.doctor import slurm as sitecheck
+from sweeps.doctor.examine import Check, examine, format_checks
+from sweeps.doctor.files import check_folder, clock_check, mount_of
+from sweeps.doctor.finding import collect, failed, ok, warning
+from sweeps.doctor.node import check_node
+from sweeps.doctor.request import check_request
+from sweeps.doctor.slurm import Facts, check_site
+from sweeps.jobs import site
 
 MEASURE = "\n\ndef measure(spec):\n    return 0.01\n"
 
@@ -36,7 +39,7 @@ def by_name(checks):
 def test_it_imports_no_torch_itself_and_leaves_nothing_behind(tmp_path):
     code = (
         "import sys; from pathlib import Path; from sweeps.jobs import site; site.here = lambda: False\n"
-        "from sweeps.jobs.doctor import examine, format_checks\n"
+        "from sweeps.doctor.examine import examine, format_checks\n"
         "print(format_checks(examine(Path('new/results')))); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -61,7 +64,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, no_slurm):
     assert "name another folder" in found["results"].remedy
 
 
-def test_a_wrong_grid_is_a_failed_check_with_its_message(tmp_path, toy, no_slurm):  # noqa: F811
+def test_a_wrong_grid_is_a_failed_check_with_its_message(tmp_path, toy, no_slurm):
     found = by_name(examine(tmp_path / "results", grid=toy(budjets="[1e7]"), bench=True))
     assert found["grid"].status == "failed"
     assert "budjets" in found["grid"].found
@@ -71,7 +74,7 @@ def test_a_wrong_grid_is_a_failed_check_with_its_message(tmp_path, toy, no_slurm
     assert by_name(examine(tmp_path, grid=tmp_path / "none.yaml"))["grid"].status == "failed"
 
 
-def test_a_grid_says_what_it_asks_for_and_bench_what_it_takes(tmp_path, toy, no_slurm):  # noqa: F811
+def test_a_grid_says_what_it_asks_for_and_bench_what_it_takes(tmp_path, toy, no_slurm):
     grid = toy(cluster="{executor: debug, slots: 99, resources: [{up_to: 500}, {up_to: 1M, gpus: 2, memory_gb: 8}]}")
     found = examine(tmp_path / "results", grid=grid)
     asked = [check.found for check in found if check.name == "resources"]
@@ -85,7 +88,7 @@ def test_a_grid_says_what_it_asks_for_and_bench_what_it_takes(tmp_path, toy, no_
     assert not {check.name for check in found if check.status == "failed"}
 
 
-def test_bench_measures_what_is_not_known(tmp_path, toy, no_slurm, monkeypatch):  # noqa: F811
+def test_bench_measures_what_is_not_known(tmp_path, toy, no_slurm, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     grid = toy(trainer="timed:train", model="{sizes: [100, 300]}", steps="[3600]", budgets=None)
     (tmp_path / "timed.py").write_text((tmp_path / "toy.py").read_text() + MEASURE)
@@ -98,13 +101,13 @@ def test_bench_measures_what_is_not_known(tmp_path, toy, no_slurm, monkeypatch):
     assert again["measured"].found == "nothing: every step is known"
 
 
-def test_a_grid_for_slurm_fails_where_there_is_none(tmp_path, toy, no_slurm):  # noqa: F811
+def test_a_grid_for_slurm_fails_where_there_is_none(tmp_path, toy, no_slurm):
     found = by_name(examine(tmp_path / "results", grid=toy(cluster="{executor: slurm}"), job=True))
     assert (found["SLURM"].status, found["SLURM"].found) == ("failed", "no sbatch on this machine")
     assert found["node"].status == "warning"
 
 
-def test_scratch_is_looked_at_too_and_its_room(tmp_path, toy, no_slurm, monkeypatch):  # noqa: F811
+def test_scratch_is_looked_at_too_and_its_room(tmp_path, toy, no_slurm, monkeypatch):
     usage = type("Usage", (), {"total": 9e9, "used": 9e9, "free": 20.0})
     monkeypatch.setattr(filecheck.shutil, "disk_usage", lambda _: usage)
     grid = toy(cluster=f"{{executor: debug, scratch: {tmp_path / 'fast'}}}")
@@ -357,6 +360,42 @@ def test_what_sbatch_refuses_fails_with_its_words(monkeypatch):
     assert "#SBATCH '--comment=two words'" in scripts[0]
     assert "#SBATCH --exclusive\n" in scripts[0]
     assert "#SBATCH --gpus-per-node=1\n" in scripts[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("srun: error: Unable to allocate resources: Requested nodes are busy", "warning"),
+        ("no answer within 125 s", "warning"),
+        ("srun: error: Invalid account", "failed"),
+    ],
+)
+def test_a_node_that_does_not_come_is_told_and_its_job_cancelled(tmp_path, monkeypatch, message, status):
+    names, cancelled = [], []
+
+    def refuse(command, **_):
+        names.extend(part.partition("=")[2] for part in command if part.startswith("--job-name="))
+        raise site.UnreachableError("srun", message)
+
+    def waiting():
+        other = site.Queued(job="1", state="PD", name="x", reason="")
+        return {"1": other, "2": replace(other, job="2", name=names[0])}
+
+    monkeypatch.setattr(site, "run", refuse)
+    monkeypatch.setattr(site, "queue", waiting)
+    monkeypatch.setattr(site, "cancel", cancelled.extend)
+    (check,) = check_node(tmp_path / "results", slurm={}, gpu=False)
+    assert check.status == status
+    assert "is SLURM up" not in check.found
+    assert cancelled == ["2"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_without_resources_is_told_once(tmp_path, toy, no_slurm):
+    grid = toy(cluster="{executor: slurm, resources: [{up_to: 500}]}")
+    found = [check for check in examine(tmp_path / "results", grid=grid) if check.status == "failed"]
+    assert [check.name for check in found] == ["grid"]
+    assert "no row of cluster.resources holds this size" in found[0].found
 
 
 def test_a_controller_that_is_silent_ends_the_examination_of_slurm(monkeypatch):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from scaling.files import TEMPORARY_PREFIX
 from scaling.once import name_once
-from sweeps.jobs.finding import Check, failed, ok, warning
+from sweeps.doctor.finding import Check, failed, ok, warning
 from sweeps.jobs.lease import STALE_SECONDS
 
 NETWORK = re.compile(

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.doctor.files import check_folder
+from sweeps.doctor.finding import Check, Status, collect, failed, ok, warning
+from sweeps.doctor.machine import check_machine
+from sweeps.doctor.node import check_node
+from sweeps.doctor.request import check_request, sbatch_check
+from sweeps.doctor.slurm import Facts, check_site, read_facts
 from sweeps.grid import Cluster
 from sweeps.jobs import site
-from sweeps.jobs.filecheck import check_folder
-from sweeps.jobs.finding import Check, Status, collect, failed, ok, warning
-from sweeps.jobs.machinecheck import check_machine
-from sweeps.jobs.nodecheck import check_node
-from sweeps.jobs.requestcheck import check_request, sbatch_check
-from sweeps.jobs.sitecheck import Facts, check_site, read_facts
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -67,7 +67,7 @@ def format_checks(checks: Sequence[Check]) -> str:
 
 def _grid(file: Path, plans: list[Plan]) -> Iterator[Check]:
     """Yield what a grid asks for; imported here, since trainers import torch."""
-    from sweeps.jobs.gridcheck import check_grid
+    from sweeps.doctor.grid import check_grid
 
     return check_grid(file, plans)
 
@@ -86,7 +86,7 @@ def _slurm(facts: Facts, plan: Plan | None) -> Iterator[Check]:
     if not facts.config:
         return
     if plan is not None and asked:
-        from sweeps.jobs.gridcheck import shapes_of
+        from sweeps.doctor.grid import shapes_of
 
         yield from check_request(facts, slurm, [shape for shape, _ in shapes_of(plan)])
         return
@@ -99,7 +99,7 @@ def _folders(results: Path, plan: Plan | None, nodes: int) -> list[Check]:
     """Look at the folder of sweeps and, where a grid names one, at scratch, which then takes the checkpoints."""
     scratch = filled = None
     if plan is not None:
-        from sweeps.jobs.gridcheck import checkpoint_gb
+        from sweeps.doctor.grid import checkpoint_gb
 
         scratch, filled = plan.grid.cluster.scratch, checkpoint_gb(plan)
     look = partial(check_folder, "results", results, nodes=nodes, needs_gb=None if scratch else filled)
@@ -127,6 +127,6 @@ def _bench(plan: Plan | None, *, given: bool) -> Iterator[Check]:
         remedy = "mend the grid first" if given else "name one: scaling-sweep doctor GRID --bench"
         yield failed("bench", "no grid whose steps could be measured", remedy)
         return
-    from sweeps.jobs.gridcheck import check_bench
+    from sweeps.doctor.grid import check_bench
 
     yield from check_bench(plan)

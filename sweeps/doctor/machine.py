@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from sweeps.jobs.finding import Check, failed, ok, warning
+from sweeps.doctor.finding import Check, failed, ok, warning
 
 PACKAGE = "scaling-sweep"
 SMI_SECONDS = 15

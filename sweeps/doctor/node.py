@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sweeps.doctor.files import clock_check, trial_folder
+from sweeps.doctor.finding import Check, failed, ok, warning
+from sweeps.doctor.machine import listing
 from sweeps.jobs import site
-from sweeps.jobs.filecheck import clock_check, trial_folder
-from sweeps.jobs.finding import Check, failed, ok, warning
-from sweeps.jobs.machinecheck import listing
-from sweeps.jobs.requestcheck import named_options
 
-PATIENCE, SECONDS = 110, 125
-"""How long srun waits for a node, and how long srun is waited for."""
+PATIENCE = 110
+"""Seconds that srun waits for a node."""
+MINUTES = 1
 SEEN_SECONDS = 60.0
 """How long a file that the node made may take to appear here."""
 PROGRAM = r"""
@@ -112,37 +111,16 @@ def check_node(
 
 def _srun(arguments: list[str], slurm: Mapping[str, Any], *, gpu: bool) -> dict[str, Any] | Check:
     """Return what the program printed on a node, or why it did not."""
-    name = f"doctor-{uuid.uuid4().hex[:8]}"
-    python = shlex.split(slurm.get("python", "")) or [sys.executable]
-    program = [*python, "-c", PROGRAM, *arguments]
-    if slurm.get("setup"):
-        program = ["bash", "-c", "\n".join([*slurm["setup"], shlex.join(program)])]
-    options = [f"--job-name={name}", "--nodes=1", "--ntasks=1", "--time=2", f"--immediate={PATIENCE}", "--unbuffered"]
-    options += [*named_options(slurm), *(["--gpus-per-node=1"] if gpu else []), *slurm.get("srun_args", ())]
     try:
-        text = site.run(["srun", *options, *program], seconds=SECONDS)
+        text = site.srun(["-c", PROGRAM, *arguments], slurm, gpu=gpu, minutes=MINUTES, patience=PATIENCE)
     except site.UnreachableError as error:
-        _cancel(name)
-        message = (
-            str(error).removeprefix("srun does not answer: ").removesuffix(" (is SLURM up, and this a login node?)")
-        )
-        if re.search(r"busy|within \d+ s|temporarily unavailable", message):
+        if re.search(r"busy|within \d+ s|temporarily unavailable", error.told):
             return warning("node", f"no node was free within {PATIENCE} s", "the queue is long: try again later")
-        return failed("node", message, f"try it by hand: srun {shlex.join(options)} hostname")
+        return failed("node", error.told, f"try it by hand: srun {shlex.join(site.named_options(slurm))} hostname")
     for line in reversed(text.splitlines()):
         if line.startswith("{"):
             return json.loads(line)
-    return failed(
-        "node", f"nothing came back, only {text[-200:]!r}", f"try it by hand: srun {shlex.join(options)} date"
-    )
-
-
-def _cancel(name: str) -> None:
-    """Cancel a job that may still wait."""
-    try:
-        site.cancel([job for job, queued in site.queue().items() if queued.name == name])
-    except site.UnreachableError:
-        return
+    return failed("node", f"nothing came back, only {text[-200:]!r}", "see whether cluster.slurm.setup prints or exits")
 
 
 def _sight(told: Mapping[str, Any], results: Path, token: str, trial: Path) -> Check:
