@@ -12,13 +12,18 @@ import psutil
 
 def median_seconds(function: Callable[[], object], repeats: int) -> float:
     """Return the median wall-clock time of a call, in seconds, after one call that does not count."""
+    return statistics.median(call_seconds(function, repeats))
+
+
+def call_seconds(function: Callable[[], object], repeats: int) -> list[float]:
+    """Return the wall-clock times of a call, in seconds, after one call that does not count."""
     function()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         function()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times
 
 
 def machine() -> str:

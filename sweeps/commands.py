@@ -123,7 +123,7 @@ def submit_grid(args: argparse.Namespace) -> int:
     from sweeps.show import format_totals, format_warnings
 
     plan = _load_plan(args)
-    print(format_totals(plan), *format_warnings(plan), sep="\n", file=sys.stderr)
+    print(format_totals(plan, args.executor), *format_warnings(plan), sep="\n", file=sys.stderr)
     if args.dry_run:
         check(plan, args.executor or plan.grid.cluster.executor)
         print(dry_run(plan, SweepFolder(args.results / plan.grid.name), args.executor))

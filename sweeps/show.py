@@ -55,16 +55,19 @@ def format_plan(plan: Plan) -> str:
     return "\n".join([*lines, format_totals(plan), *format_warnings(plan)])
 
 
-def format_totals(plan: Plan) -> str:
-    """Return one line: runs, FLOPs and time in all."""
+def format_totals(plan: Plan, executor: str | None = None) -> str:
+    """Return one line: runs, FLOPs and time in all, by the grid's executor or another."""
     totals = plan.totals
+    cluster = plan.grid.cluster
     text = f"{plan.grid.name}: {totals['runs']} runs, {format_flops(totals['flops'])} FLOPs"
     if totals["device_hours"] is not None:
-        slots = plan.grid.cluster.slots
         whole = totals["device_hours"] * 3600
-        text += f", {format_seconds(whole)} of one slot here"
-        if slots > 1:
-            text += f", about {format_seconds(whole / slots)} on {slots} slots"
+        if (executor or cluster.executor) == "slurm":
+            text += f", {format_seconds(whole)} of one device"
+        else:
+            text += f", {format_seconds(whole)} of one slot here"
+            if cluster.slots > 1:
+                text += f", about {format_seconds(whole / cluster.slots)} on {cluster.slots} slots"
     for name in ("dropped", "refused"):
         if totals[name]:
             text += f", {totals[name]} {name}"

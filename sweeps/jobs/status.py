@@ -40,6 +40,8 @@ STATES = (
 )
 FINAL = ("completed", "diverged")
 METRICS_TAIL = 4096
+SURE = 0.05
+"""Progress from which on a run's own rate says more than the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +145,7 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
         if attempt is not None and attempt.end is None:  # its last sign of life is now
             silent = time.time() - attempt.start.get("began", time.time()) - attempt.seconds
             common["gpu_hours"] += max(0.0, silent) / 3600 * _devices(row)
-        left = row["device_hours"] * 3600 * (1 - shares) if last and row["device_hours"] else None
-        return RunStatus(state="running", left=left, **common)
+        return RunStatus(state="running", left=_seconds_left(row, shares, common["gpu_hours"]), **common)
     if job is not None:
         if job.state == "PD":
             held = "held" in job.reason.lower()
@@ -165,6 +166,14 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
     if state == "died" and about.queue_alive:
         state = "queued"
     return RunStatus(state=state, error=failure.reason, kind=failure.kind, **common)
+
+
+def _seconds_left(row: Mapping[str, Any], progress: float, gpu_hours: float) -> float | None:
+    """Return how long a run still takes: at the rate so far, or at its beginning as the plan expects."""
+    if progress > SURE:
+        return gpu_hours * 3600 / _devices(row) * (1 - progress) / progress
+    planned = _planned_seconds(row)
+    return None if planned is None else planned * (1 - progress)
 
 
 def _idle(about: _Site, run_id: str) -> str:
@@ -198,6 +207,14 @@ def _done(folder: SweepFolder, row: dict[str, Any]) -> RunStatus | None:
         error=record.get("reason", ""),
         steps_repeated=record.get("steps_repeated") or 0,
     )
+
+
+def _planned_seconds(row: Mapping[str, Any]) -> float | None:
+    """Return how long a run takes by the plan, on the devices that it asks for."""
+    if row["device_hours"] is None:
+        return None
+    resources = row.get("resources") or {"processes": 1, "nodes": 1}
+    return row["device_hours"] * 3600 / (int(resources["processes"]) * int(resources["nodes"]))
 
 
 def _devices(row: Mapping[str, Any]) -> int:
@@ -245,11 +262,22 @@ def to_json(folder: SweepFolder, runs: list[RunStatus]) -> dict[str, Any]:
 
 def planned_gpu_hours(runs: list[RunStatus]) -> float | None:
     """Return the hours times devices that the plan expects, None where it does not know the time of every run."""
-    hours = 0.0
-    for run in runs:
-        if run.row["device_hours"] is None:
-            return None
-        resources = run.row.get("resources") or {"gpus": 0, "nodes": 1, "processes": 1}
-        shared = int(resources["processes"]) * int(resources["nodes"])
-        hours += run.row["device_hours"] / shared * devices(resources)
-    return hours
+    seconds = [_planned_seconds(run.row) for run in runs]
+    if None in seconds:
+        return None
+    return sum((s or 0.0) / 3600 * _devices(run.row) for s, run in zip(seconds, runs, strict=True))
+
+
+def seconds_left(runs: list[RunStatus]) -> float | None:
+    """Return how long a sweep still takes with as many runs at a time as now, None where that is not known."""
+    running = [run for run in runs if run.state == "running"]
+    waiting = [run for run in runs if run.state in ("queued", "starting")]
+    of_waiting = [_planned_seconds(run.row) for run in waiting]
+    left = [run.left for run in running] + [
+        None if planned is None else planned * (1 - run.progress)
+        for planned, run in zip(of_waiting, waiting, strict=True)
+    ]
+    if not running or None in left:
+        return None
+    known = [seconds or 0.0 for seconds in left]
+    return max(max(known), sum(known) / len(running))

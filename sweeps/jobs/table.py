@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from scaling.tables import format_table
 from scaling.units import format_count, format_flops, format_seconds
 from sweeps.folder import SweepFolder
-from sweeps.jobs.status import FINAL, STATES, RunStatus, planned_gpu_hours
+from sweeps.jobs.status import FINAL, STATES, RunStatus, planned_gpu_hours, seconds_left
 
 MANY = 60
 """Rows beyond which runs that are done or have not begun are counted only."""
@@ -60,8 +60,10 @@ def format_counts(folder: SweepFolder, runs: list[RunStatus]) -> str:
     parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
     spent, planned = sum(run.gpu_hours for run in runs), planned_gpu_hours(runs)
     gpus = any((run.row.get("resources") or {}).get("gpus") for run in runs)
-    unit = "GPU-hours" if gpus else "hours"
-    parts.append(f"{_hours(spent)} {unit} spent" + (f" of {_hours(planned)} planned" if planned is not None else ""))
+    say = _gpu_hours if gpus else lambda hours: format_seconds(3600 * hours)
+    parts.append(f"{say(spent)} spent" + (f" of {say(planned)} planned" if planned is not None else ""))
+    if (left := seconds_left(runs)) is not None:
+        parts.append(f"about {format_seconds(left)} to go")
     if repeated := sum(run.steps_repeated for run in runs):
         share = repeated / max(1, sum(run.progress * run.row["updates"] for run in runs))
         parts.append(f"{share:.1%} of the steps were taken twice")
@@ -87,8 +89,8 @@ def format_failures(folder: SweepFolder, runs: list[RunStatus]) -> list[str]:
     return lines
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:.3g}" if hours >= 0.01 else "0" if hours == 0 else "<0.01"
+def _gpu_hours(hours: float) -> str:
+    return f"{hours:.3g} GPU-hours"
 
 
 def _loss(run: RunStatus) -> str:
