@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,11 +13,12 @@ from scaling.errors import InputError
 from scaling.records import RunSpec
 from scaling.shape import FRAMES_PER_SECOND, SAMPLE_RATE, Shape
 from scaling.sizes import ladder, log_spaced
-from scaling.speech.catalogue import CATALOGUE, crops_together, resolved_settings
-from scaling.units import format_count, parse_count
+from scaling.speech.catalogue import CATALOGUE, resolved_settings
+from scaling.units import format_count
+from sweeps.batches import crops_of, fixed_crops, group_seconds
 from sweeps.grid import Grid, ReferenceBudget
 from sweeps.recipes import LARGE
-from sweeps.rules import AUTO_BATCH, PowerRule
+from sweeps.rules import PowerRule, by_rule
 from sweeps.trainers import Trainer
 
 
@@ -88,7 +89,7 @@ def models(grid: Grid, budget: float | None, budgets: list[float]) -> list[Mappi
             )
         middle = window.at or math.sqrt(min(budgets) * max(budgets))
         moves = PowerRule(value=window.centre, at=middle, exponent=window.exponent)
-        centre = _by_rule(lambda: moves(budget), grid.model.where)
+        centre = by_rule(lambda: moves(budget), grid.model.where)
         sizes = log_spaced(centre / math.sqrt(window.span), centre * math.sqrt(window.span), window.count)
     if not grid.built_in:
         return [{"size": round(size)} for size in sizes]
@@ -145,9 +146,9 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
         return Resolved(spec=spec, cost=None)
     one = trainer.cost(spec)  # of one crop: FLOPs a frame do not depend on the batch
     if grid.built_in:
-        crops = _crops(grid, corner, one)
+        crops = crops_of(grid, corner, one)
         rule = grid.train.rate_of(corner.objective)
-        rate = _by_rule(lambda: rule.at_size(one.params, crops * grid.train.crop_seconds), f"{grid.file}: peak_lr")
+        rate = by_rule(lambda: rule.at_size(one.params, crops * grid.train.crop_seconds), f"{grid.file}: peak_lr")
         train = {**spec.train, "crops": crops, "peak_lr": _six_digits(rate), "width_base": rule.width}
         spec = replace(spec, train=train, objective_args=_objective_args(grid, corner, crops))
         one = trainer.cost(spec)
@@ -191,7 +192,7 @@ def reference_flops(grid: Grid, reference: ReferenceBudget, objective: str) -> f
 
 
 def _reference_spec(grid: Grid, reference: ReferenceBudget, objective: str) -> RunSpec:
-    crops = _fixed_crops(grid, reference.where)
+    crops = fixed_crops(grid, reference.where)
     corner = Corner(objective=objective, unique_hours=None, model=reference.of.to_dict())
     return RunSpec(
         objective=objective,
@@ -218,7 +219,7 @@ def _objective_args(grid: Grid, corner: Corner, crops: int) -> dict[str, Any]:
     if head is not None and "head" in CATALOGUE[corner.objective].settings:
         given.setdefault("head", head)
     if corner.objective == "wav2vec2":
-        given["group_seconds"] = _group_seconds(grid)
+        given["group_seconds"] = group_seconds(grid)
     return resolved_settings(corner.objective, corner.shape, given, crops, grid.train.crop_seconds)
 
 
@@ -251,63 +252,6 @@ def _train_settings(grid: Grid, corner: Corner) -> dict[str, Any]:
 
 def _crop_samples(grid: Grid) -> int:
     return round(grid.train.crop_seconds * SAMPLE_RATE)
-
-
-def _crops(grid: Grid, corner: Corner, one: Cost) -> int:
-    """Return the crops a step that the batch rule gives for the data seen."""
-    if corner.steps is not None:
-        return _fixed_crops(grid, str(grid.file))
-    if corner.hours is not None:
-        hours = corner.hours
-    else:
-        assert corner.budget is not None
-        frames = corner.budget / (one.flops_per_step / one.frames_per_step)
-        hours = frames / FRAMES_PER_SECOND / 3600
-    seconds = _by_rule(lambda: grid.train.batch(hours), f"{grid.file}: batch")
-    return _whole_groups(grid, round(seconds / grid.train.crop_seconds))
-
-
-def _fixed_crops(grid: Grid, where: str) -> int:
-    """Return the crops a step where nothing says how much data is seen, so no rule can follow it."""
-    if grid.train.batch.exponent:
-        raise InputError(
-            "the batch follows the data seen, and here only steps are given",
-            where=where,
-            value="train.batch: auto" if grid.train.batch == AUTO_BATCH else "a rule with an exponent",
-            remedy="give train.batch in seconds, such as batch: 16",
-        )
-    return _whole_groups(grid, round(grid.train.batch.value / grid.train.crop_seconds))
-
-
-def _whole_groups(grid: Grid, crops: int) -> int:
-    """Return the crops of a batch: where wav2vec 2.0 is swept, less than one of its groups or a whole number of them.
-
-    All objectives of the grid get the same batch.
-    """
-    if not grid.built_in or "wav2vec2" not in grid.objectives:
-        return max(1, crops)
-    seconds = _group_seconds(grid)
-    together = crops_together(seconds, grid.train.crop_seconds)
-    return max(1, crops if crops <= together else round(crops / together) * together)
-
-
-def _group_seconds(grid: Grid) -> float:
-    """Return the audio over which wav2vec 2.0's diversity is counted."""
-    given = grid.objective_args.get("wav2vec2", {}).get("group_seconds")
-    return float(given or grid.train.group_seconds)
-
-
-def _by_rule(rule: Callable[[], float], where: str) -> float:
-    """Return what a rule gives, refusing what powers of large numbers come to."""
-    try:
-        value = parse_count(rule(), where=where)
-    except (OverflowError, InputError):
-        raise InputError(
-            "the rule gives no quantity here",
-            where=where,
-            remedy="mind at, value and exponent: value * (x / at) ** exponent",
-        ) from None
-    return value
 
 
 def _six_digits(value: float) -> float:

@@ -75,9 +75,9 @@ def _slurm(section: Section | None) -> dict[str, Any]:
         "srun_args": _lines,
         "options": _options,
         "array_parallelism": whole,
-        "keeper": _keeper,
     }
     settings = {key: section.take(key, parse, None) for key, parse in parsers.items()}
+    settings["keeper"] = _keeper(section)
     section.done()
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -97,15 +97,16 @@ def _options(value: Any, where: str) -> dict[str, Any]:
     return options
 
 
-def _keeper(value: Any, where: str) -> bool | dict[str, Any]:
-    """Return whether a keeper is sent, or where to."""
-    if isinstance(value, dict):
-        section = Section(value, {}, Path(where.partition(":")[0]), "cluster.slurm.keeper.")
-        given: dict[str, Any] = {k: section.take(k, text, None) for k in ("partition", "account", "qos", "constraint")}
-        given["every"] = section.take("every", _seconds, None)
-        section.done()
-        return {key: word for key, word in given.items() if word is not None}
-    return flag(value, where)
+def _keeper(section: Section) -> bool | dict[str, Any] | None:
+    """Return whether a keeper is sent, or where to and how often; None where nothing is said."""
+    if not isinstance(section.values.get("keeper"), dict):
+        return section.take("keeper", flag, None)
+    keeper = section.section("keeper")
+    assert keeper is not None
+    given: dict[str, Any] = {k: keeper.take(k, text, None) for k in ("partition", "account", "qos", "constraint")}
+    given["every"] = keeper.take("every", _seconds, None)
+    keeper.done()
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _folder(value: Any, where: str) -> Path:

@@ -136,6 +136,13 @@ def load_grid(path: Path) -> Grid:
 def _tuned(value: Any, where: str, grid: Path) -> dict[str, Any]:
     """Return the pilot's rules, written here or in a file beside the grid."""
     if isinstance(value, str):
+        if not (grid.parent / value).is_file():
+            raise InputError(
+                "no such file beside the grid",
+                where=where,
+                value=value,
+                remedy="`scaling-sweep pilot` writes it; or leave tuned away",
+            )
         section = read_yaml(grid.parent / value)
     else:
         section = Section(mapping(value, where), {}, grid, "tuned.")

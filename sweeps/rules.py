@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -58,6 +59,19 @@ PEAK_LR = LearningRate(value=5e-4, at=20e6, exponent=-0.33, batch=155.6)
 AUTO_BATCH = PowerRule(value=155.6, at=17_289.0, exponent=0.5)
 """Batch in seconds over hours of audio seen, for `batch: auto`: the study's 155.6 s at the 17,289 h that Slim
 saw, shrinking with the root of the data (critical batches grow about so: Zhang et al. 2024, arXiv 2410.21676)."""
+
+
+def by_rule(rule: Callable[[], float], where: str) -> float:
+    """Return what a rule gives, refusing what powers of large numbers come to."""
+    try:
+        value = parse_count(rule(), where=where)
+    except (OverflowError, InputError):
+        raise InputError(
+            "the rule gives no quantity here",
+            where=where,
+            remedy="mind at, value and exponent: value * (x / at) ** exponent",
+        ) from None
+    return value
 
 
 def parse_rule(value: Any, where: str) -> PowerRule:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 from scaling.cost import Cost
@@ -25,7 +27,7 @@ class Trainer:
     name: str
     train: Callable[[RunSpec, RunFolder], RunRecord | None]
     cost: Callable[[RunSpec], Cost] | None
-    """What a step costs; without it a grid gives `steps`, never `budgets`."""
+    """What a step costs, whatever the seed; without it a grid gives `steps`, never `budgets`."""
     prepare: Callable[[RunSpec], None] | None
     """Makes what runs share, before the first one starts."""
     measure: Callable[[RunSpec], float] | None
@@ -83,8 +85,10 @@ def _checked_cost(cost: Callable[[RunSpec], Cost], module: str) -> Callable[[Run
             raise
         except Exception as error:
             raise _broken(f"{module}.cost", error) from error
-        wrong = not isinstance(result, Cost) or min(result.params, result.flops_per_step, result.frames_per_step) <= 0
-        if wrong:
+        if not isinstance(result, Cost) or not all(
+            isinstance(value, Real) and 0 < value < math.inf
+            for value in (result.params, result.flops_per_step, result.frames_per_step)
+        ):
             raise InputError(
                 "not a scaling.Cost of positive numbers",
                 where=f"{module}.cost",

@@ -36,12 +36,12 @@ def share_trunks(grid: Grid, runs: list[Resolved]) -> list[Resolved]:
             shared["horizon"] = max(lengths)
         specs = [replace(run.spec, train={**run.spec.train, **shared}) for run in of_kind]
         trunk = max(specs, key=lambda spec: spec.updates)
-        leaves = {spec.id: stable_updates(spec.updates) for spec in specs if spec is not trunk}
+        leaves = {stable_updates(spec.updates) for spec in specs if spec is not trunk}
         for run, spec in zip(of_kind, specs, strict=True):
             if spec is trunk:
-                spec = replace(spec, branches=tuple(sorted(set(leaves.values()))))
+                spec = replace(spec, branches=tuple(sorted(leaves)))
             else:
-                spec = replace(spec, parent={"id": trunk.id, "step": leaves[spec.id]})
+                spec = replace(spec, parent={"id": trunk.id, "step": stable_updates(spec.updates)})
             tied[id(run)] = replace(run, spec=spec)
     return [tied[id(run)] for run in runs]
 

@@ -92,10 +92,10 @@ def test_waiting_tells_one_line_a_run_when_not_a_terminal(toy, capsys):
 
 def test_a_failed_run_is_exit_one_and_says_where_to_look(toy, capsys):
     grid = toy(trainer_args="{bad_seed: 1}", seeds="[0, 1]", budgets="[1e7]", model="{sizes: [100]}")
-    code, out, err = run(capsys, "submit", grid, "--executor", "local", "--wait")
+    code, out, _ = run(capsys, "submit", grid, "--executor", "local", "--wait")
     assert code == 1
-    assert "RuntimeError: seed 1 is bad" in err
-    assert "exit.json" in err
+    assert "RuntimeError: seed 1 is bad" in out
+    assert "scaling-sweep why toy" in out
     assert "1 completed · 1 failed" in out
 
 

@@ -34,7 +34,16 @@ def test_an_import_that_fails_inside_the_trainers_module_shows_its_own_error(tmp
         load_trainer("mine_c:train", tmp_path)
 
 
-@pytest.mark.parametrize("body", ["return 5", "return Cost(params=1, flops_per_step=0, frames_per_step=1)", "1 / 0"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return 5",
+        "return Cost(params=1, flops_per_step=0, frames_per_step=1)",
+        "return Cost(params=1, flops_per_step=float('nan'), frames_per_step=1)",
+        "return Cost(params='1', flops_per_step=1, frames_per_step=1)",
+        "1 / 0",
+    ],
+)
 def test_a_cost_that_is_none_is_named(tmp_path, body):
     name = f"mine_{abs(hash(body))}"
     (tmp_path / f"{name}.py").write_text(
