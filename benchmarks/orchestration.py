@@ -8,7 +8,9 @@ import argparse
 import functools
 import json
 import statistics
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,14 @@ from scaling.records import RunRecord
 from scaling.results import read_records
 from scaling.tables import format_table
 from sweeps.collect import write_table
+from sweeps.folder import SweepFolder
 from sweeps.gridfile import load_grid
+from sweeps.jobs import site
+from sweeps.jobs.intents import intents_of
+from sweeps.jobs.status import sweep_status
+from sweeps.jobs.submit import submit, write_plan
+from sweeps.jobs.table import format_status
+from sweeps.jobs.worker import run_one
 from sweeps.plan import Plan, make_plan
 
 REPEATS = 5
@@ -128,12 +137,78 @@ def collect(folder: Path, repeats: int) -> Measured:
     return Measured(f"collect of {len(made.points):,} records", 2.0, call_seconds(run, repeats))
 
 
+def sweep_status_of(folder: Path, repeats: int) -> Measured:
+    """Time the status of a sweep in its middle: most runs done, some training, some not begun; and its table."""
+    made = make_plan(load_grid(write_grid(folder, BUILT_IN)))
+    sweep = SweepFolder(folder / "sweep")
+    write_records(made, sweep.path)
+    for number, point in enumerate(made.points):
+        if number % 10 == 0:
+            sweep.record_file(point.spec.id).unlink()
+        if number % 20 == 0:
+            run = sweep.run(point.spec.id)
+            (run / "attempts" / "1").mkdir(parents=True)
+            (run / "attempts" / "1" / "start.json").write_text(json.dumps({"began": time.time(), "job": "1_0"}))
+            (run / "lease.json").write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
+            (run / "metrics.jsonl").write_text('{"step": 3, "time": 1.0, "loss": 2.5}\n' * 20)
+
+    def look() -> None:
+        runs = sweep_status(sweep)
+        assert len(runs) == len(made.points)
+        format_status(sweep, runs)
+
+    return Measured(f"status of {len(made.points):,} runs", 1.0, call_seconds(look, repeats))
+
+
+def worker(folder: Path, repeats: int) -> Measured:
+    """Time a run of a trainer that does nothing: lease, attempt, record and the rest, imports aside."""
+    grid = write_grid(folder, OWN, ladder=10, budgets=1, seeds=10 * repeats)
+    trainer = folder / "benchmark_trainer.py"
+    trainer.write_text(trainer.read_text().replace("    raise NotImplementedError", "    return RECORD(spec)"))
+    trainer.write_text(
+        "from scaling import RunRecord\nRECORD = lambda spec: RunRecord.of(spec, cost(spec), loss=2.5)\n"
+        + trainer.read_text()
+    )
+    sys.modules.pop("benchmark_trainer", None)
+    made = make_plan(load_grid(grid))
+    sweep = SweepFolder(folder / "sweep")
+    ids = write_plan(made, sweep, "slurm")
+    seconds = []
+    for run_id in ids:
+        start = time.perf_counter()
+        assert run_one(str(sweep.path), run_id) == "completed"
+        seconds.append(time.perf_counter() - start)
+    return Measured("the worker's own time a run", 0.1, seconds[1:])
+
+
+def submission(folder: Path, repeats: int) -> Measured:
+    """Time the submission of 1,000 points to the cluster of SLURM_CONF, cancelled afterwards."""
+    seconds = []
+    for number in range(repeats):
+        grid = write_grid(folder, OWN, ladder=20, budgets=5, seeds=10)
+        grid.write_text(grid.read_text() + "cluster: {slurm: {options: {hold: true}}}\n")
+        sys.modules.pop("benchmark_trainer", None)
+        made = make_plan(load_grid(grid))
+        start = time.perf_counter()
+        sent = submit(made, results=folder / str(number), executor="slurm")
+        seconds.append(time.perf_counter() - start)
+        assert len(sent.new) == 1000
+        intents = intents_of(sent.folder)
+        assert len(intents) <= 2, "calls of sbatch: the runs, and the keeper"
+        site.cancel(sorted({job.partition("_")[0] for intent in intents for job in (intent.jobs or {}).values()}))
+    return Measured("submission of 1,000 points to SLURM, two calls of sbatch", 5.0, seconds)
+
+
 MEASUREMENTS: dict[str, Callable[[Path, int], Measured]] = {
     "plan-own": functools.partial(plan, "own trainer", OWN),
     "plan-built-in": functools.partial(plan, "built-in trainer", BUILT_IN),
     "plan-one-seed": functools.partial(plan, "built-in trainer, one seed", BUILT_IN, budgets=200, seeds=1),
     "collect": collect,
+    "status": sweep_status_of,
+    "worker": worker,
+    "submission": submission,
 }
+NEEDS_SLURM = ("submission",)
 
 
 def main() -> None:
@@ -143,6 +218,9 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for name in args.only:
+        if name in NEEDS_SLURM and not site.here():
+            print(f"{name}: no SLURM here; tests/slurm/cluster.sh starts one")
+            continue
         with tempfile.TemporaryDirectory() as folder:
             rows.append(MEASUREMENTS[name](Path(folder), args.repeats).row())
     print(f"{machine()}; medians of {args.repeats}")

@@ -1,6 +1,7 @@
 """A submitter that is killed at any of its steps, and submitters at once: no run is lost, none is sent twice."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -152,3 +153,21 @@ def test_dry_run_prints_the_script_and_sends_nothing(tmp_path, capsys):
     assert set(site.queue()) == before
     assert not Path("results").exists()
     assert os.environ.get("SLURM_CONF")
+
+
+def test_status_asks_squeue_once_and_a_run_makes_few_files(tmp_path, monkeypatch):
+    folder = submitted(write_grid(tmp_path, seeds=str(list(range(8))), steps=3)).folder
+    wait_for(lambda: len(folder.record_ids()) == 8)
+    asked = tmp_path / "asked"
+    (tmp_path / "bin").mkdir()
+    for name in ("squeue", "sacct", "scontrol"):
+        command = tmp_path / "bin" / name
+        command.write_text(f'#!/bin/sh\necho {name} >> {asked}\nexec {shutil.which(name)} "$@"\n')
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert main(["status", str(folder.path)]) == 0
+    assert asked.read_text().split() == ["squeue"]
+    wait_for(lambda: set(states(folder)) == {"completed"})
+    shared = sum(1 for path in (folder.path / "code").rglob("*"))
+    files = sum(1 for path in folder.path.rglob("*") if path.is_file()) - shared
+    assert files / 8 <= 10
