@@ -155,7 +155,7 @@ def collect(args: argparse.Namespace) -> int:
     from sweeps.folder import SweepFolder
 
     folder = SweepFolder.find(args.sweep)
-    rows, excluded = read_records(folder.path) if (folder.path / "records").exists() else ([], [])
+    rows, excluded = read_records(folder.path, curves=False) if (folder.path / "records").exists() else ([], [])
     for item in excluded:
         print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
     if not rows:

@@ -34,7 +34,7 @@ def read_cluster(section: Section | None) -> Cluster:
         tracker=section.take("tracker", _tracker, None),
         execution=_execution(section),
         slurm=_slurm(section.section("slurm")),
-        resources=section.take("resources", _resources, ()),
+        resources=_resources(section.rows("resources")),
     )
     section.done()
     return cluster
@@ -52,7 +52,7 @@ def _execution(section: Section) -> dict[str, Any]:
 
 def _tracker(value: Any, where: str) -> str:
     name = text(value, where)
-    if name != "tensorboard" and not re.fullmatch(r"[\w.]+:\w+", name):
+    if name != "tensorboard" and not re.fullmatch(r"\w+(\.\w+)*:\w+", name):
         raise InputError("no such tracker", where=where, value=value, remedy="write tensorboard, or my_module:function")
     return name
 
@@ -117,11 +117,10 @@ def _folder(value: Any, where: str) -> Path:
     return Path(path)
 
 
-def _resources(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+def _resources(sections: list[Section]) -> tuple[Mapping[str, Any], ...]:
     """Return resources by size, smallest first: [{up_to: 100M, gpus: 1}, ...]."""
     rows = []
-    for row in value if isinstance(value, list) else [value]:
-        section = Section(mapping(row, where), {}, Path(where.partition(":")[0]), "cluster.resources.")
+    for section in sections:
         rows.append(
             {
                 "up_to": section.take("up_to", number),

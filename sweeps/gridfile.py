@@ -56,7 +56,7 @@ def load_grid(path: Path) -> Grid:
             remedy=f"write corpus: {{path: {top.values['corpus']}}}",
         )
     corpus = top.section("corpus")
-    tuned = top.take("tuned", lambda value, where: _tuned(value, where, path), None)
+    tuned = _tuned(top)
     model = read_model(top.section("model"), built_in, top)
     budgets = top.take("budgets", several(lambda value, where: _budget(value, where, model)), ())
     data_hours = _data_hours(top.section("data"))
@@ -133,21 +133,24 @@ def load_grid(path: Path) -> Grid:
     return grid
 
 
-def _tuned(value: Any, where: str, grid: Path) -> dict[str, Any]:
+def _tuned(top: Section) -> dict[str, Any] | None:
     """Return the pilot's rules, written here or in a file beside the grid."""
-    if isinstance(value, str):
-        if not (grid.parent / value).is_file():
+    if isinstance(top.values.get("tuned"), str):
+        file = top.file.parent / top.take("tuned", text)
+        if not file.is_file():
             raise InputError(
                 "no such file beside the grid",
-                where=where,
-                value=value,
+                where=top.where("tuned"),
+                value=top.values["tuned"],
                 remedy="`scaling-sweep pilot` writes it; or leave tuned away",
             )
-        section = read_yaml(grid.parent / value)
+        section: Section | None = read_yaml(file)
     else:
-        section = Section(mapping(value, where), {}, grid, "tuned.")
+        section = top.section("tuned")
+    if section is None:
+        return None
     rules: dict[str, Any] = {key: section.take(key, lambda rule, _: rule) for key in TUNED}
-    rules["evidence"] = section.take("evidence", lambda rows, at: [mapping(row, at) for row in rows], [])
+    rules["evidence"] = [row.values for row in section.rows("evidence")]
     section.done()
     return rules
 
@@ -166,7 +169,7 @@ def _name(value: Any, where: str) -> str:
 
 def _trainer(value: Any, where: str) -> str:
     name = text(value, where)
-    if not re.fullmatch(r"[\w.]+:\w+", name):
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", name):
         raise InputError(
             "a trainer is named package.module:function",
             where=where,
@@ -209,6 +212,6 @@ def _budget(value: Any, where: str, model: ModelGrid) -> float | ReferenceBudget
         return parse_count(value, where=where)
     remedy = "write {steps: 400000, of: {layers: 12, width: 384, ffn: 768, heads: 8}}"
     if set(value) != {"steps", "of"}:
-        raise InputError("a reference run has the keys steps and of", where=where, value=sorted(value), remedy=remedy)
+        raise InputError("a reference run has the keys steps and of", where=where, value=value, remedy=remedy)
     shape = read_shape(mapping(value["of"], where), model.frontend, model.position, where)
     return ReferenceBudget(steps=whole(value["steps"], where), of=Shape.from_dict(shape), where=where)
