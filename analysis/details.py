@@ -41,7 +41,9 @@ def _influence(judgement: dict[str, Any]) -> list[Block]:
         [item["kind"], item["name"], _number(item["a"], ".3f"), format_count(item["N"]) if item["N"] else "-"]
         for item in judgement.get("influence", [])
     ]
-    return [Table("without:", ["", "", "a", "N*"], rows, left=(0, 1))] if rows else []
+    if not rows:
+        return _not_made(judgement, "influence", "influence of single runs")
+    return [Table("without:", ["", "", "a", "N*"], rows, left=(0, 1))]
 
 
 def _drift(judgement: dict[str, Any]) -> list[Block]:
@@ -55,7 +57,15 @@ def _drift(judgement: dict[str, Any]) -> list[Block]:
         ]
         for w in judgement.get("drift", [])
     ]
-    return [Table("windows of compute:", ["C", "runs", "a", "N*", ""], rows, left=(0, 4))] if rows else []
+    if not rows:
+        return _not_made(judgement, "drift", "windows of compute")
+    return [Table("windows of compute:", ["C", "runs", "a", "N*", ""], rows, left=(0, 4))]
+
+
+def _not_made(judgement: dict[str, Any], name: str, title: str) -> list[Block]:
+    """Return why a judgement could not be made."""
+    reason = judgement.get("skipped", {}).get(name)
+    return [Line(f"{title}: not looked into ({reason})")] if reason else []
 
 
 def _identifiability(judgement: dict[str, Any]) -> list[Block]:

@@ -159,8 +159,7 @@ def _law(fit: dict[str, Any]) -> list[Block]:
     ends = fit["intervals"]["params"]
     rows = []
     for parameter, value in fit["params"].items():
-        low, high = ends.get(parameter, (None, None))
-        rows.append([parameter, f"{value:.4g}", f"{low:.4g} - {high:.4g}" if low is not None else "-"])
+        rows.append([parameter, f"{value:.4g}", _bounds(*ends.get(parameter, (None, None)))])
     method = fit["approaches"]["parametric"]["method"] or "no draws"
     trust = (
         f"certificate: minimum with positive definite Hessian, expected decrease {certificate['gradient']:.0e}, "
@@ -194,6 +193,13 @@ def _excluded(fit: dict[str, Any]) -> list[Block]:
         plural = "s" * (len(names) > 1)
         lines.append(Line(f"left out row{plural} {', '.join(names[:SHOWN_EXCLUDED])}{more}: {reason}"))
     return lines
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    """Return an interval's ends, of which one may have no bound."""
+    if low is None and high is None:
+        return "-"
+    return f"{'-inf' if low is None else f'{low:.4g}'} - {'inf' if high is None else f'{high:.4g}'}"
 
 
 def _three(value: float) -> str:

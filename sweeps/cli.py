@@ -84,7 +84,11 @@ def make_parser() -> argparse.ArgumentParser:
     _results(submit)
     submit.add_argument("--executor", choices=("local", "slurm", "debug"), help="instead of the grid's")
     submit.add_argument("--dry-run", action="store_true", help="say what would start, and start nothing")
-    submit.add_argument("--wait", action="store_true", help="stay and show the progress; Ctrl-C saves and stops")
+    submit.add_argument(
+        "--wait",
+        action="store_true",
+        help="stay and show the progress; Ctrl-C saves and stops, or leaves a sweep on SLURM to itself",
+    )
 
     status = add("status", runcommands.status, "how a sweep stands; changes nothing")
     _sweep(status)

@@ -126,16 +126,15 @@ def submit_grid(args: argparse.Namespace) -> int:
     print(format_totals(plan, args.executor), *format_warnings(plan), sep="\n", file=sys.stderr)
     if args.dry_run:
         check(plan, args.executor or plan.grid.cluster.executor)
-        print(dry_run(plan, SweepFolder(args.results / plan.grid.name), args.executor))
-        return 0
+        text, taken = dry_run(plan, SweepFolder(args.results / plan.grid.name), args.executor)
+        print(text)
+        return 0 if taken else 1
     submission = submit(plan, results=args.results, executor=args.executor)
     folder = submission.folder
     going = f" ({submission.going} of them run or wait already)" if submission.going else ""
     print(f"{folder.path}: {len(submission.new)} runs to do{going}, {submission.done} done before", file=sys.stderr)
-    if submission.later:
-        print(
-            f"! SLURM takes no more jobs now: {submission.later} runs are sent when others have ended", file=sys.stderr
-        )
+    for remark in submission.remarks:
+        print(remark, file=sys.stderr)
     if submission.cancelled:
         retry = f"{PROGRAM} retry {plan.grid.name} --run ID"
         print(f"! {submission.cancelled} runs were cancelled one by one and stay so: {retry}", file=sys.stderr)

@@ -116,10 +116,11 @@ class SweepFolder:
         """Remove the states, by a run that ends, that were kept for runs which are done."""
         if not spec.parent and not spec.branches:
             return
+        trunk = spec.parent.get("id", spec.id)
         for row in self.plan():
             parent = row.get("parent")
-            if parent and self.record_file(row["id"]).exists():
-                for path in self.states(parent["id"]).glob(f"branch-{parent['step']}.*"):
+            if parent and parent["id"] == trunk and self.record_file(row["id"]).exists():
+                for path in self.states(trunk).glob(f"branch-{parent['step']}.*"):
                     path.unlink(missing_ok=True)
 
     def ask_to_stop(self, how: str = CANCELLED, run_id: str | None = None) -> None:

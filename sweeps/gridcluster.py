@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from scaling.errors import InputError
 from scaling.units import parse_seconds
 from sweeps.grid import EXECUTORS, SAME_ERROR, TRIES, Cluster
 from sweeps.yamlfile import Section, flag, mapping, number, one_of, seed, several, text, whole
+
+OURS = ("array", "begin", "dependency", "error", "job-name", "open-mode", "output", "signal", "time")
+"""Options of sbatch that a sweep relies on."""
 
 
 def read_cluster(section: Section | None) -> Cluster:
@@ -66,10 +70,9 @@ def _slurm(section: Section | None) -> dict[str, Any]:
     if section is None:
         return {}
     parsers: dict[str, Callable[[Any, str], Any]] = {
-        **dict.fromkeys(
-            ("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist", "python"), text
-        ),
-        "timeout": _seconds,
+        **dict.fromkeys(("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist"), text),
+        "python": _python,
+        "timeout": _minutes,
         "warning": _seconds,
         "setup": _lines,
         "srun_args": _lines,
@@ -87,26 +90,63 @@ def _lines(value: Any, where: str) -> list[str]:
 
 
 def _options(value: Any, where: str) -> dict[str, Any]:
-    """Return further options of sbatch by their long names; true for one without a value."""
-    options = mapping(value, where)
+    """Return further options of sbatch by their long names; true for one without a value, `requeue: false` for none."""
+    options = dict(mapping(value, where))
     for key, given in options.items():
-        if not isinstance(given, (str, int, float)):
+        if key in OURS:
+            raise InputError(
+                "the sweep sets this option itself",
+                where=f"{where}.{key}",
+                value=given,
+                remedy="use the settings of cluster.slurm and cluster.resources",
+            )
+        wrong = not isinstance(given, (str, int, float)) or (given is False and key != "requeue")
+        if wrong:
             raise InputError(
                 "not an option of sbatch", where=f"{where}.{key}", value=given, remedy="write mail-type: END"
             )
+    if options.get("requeue") is False:
+        del options["requeue"]
+        options["no-requeue"] = True
     return options
+
+
+def _python(value: Any, where: str) -> str:
+    command = text(value, where)
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise InputError(
+            f"not a command line ({error})", where=where, value=value, remedy="write apptainer exec x.sif python3"
+        ) from None
+    return command
+
+
+def _minutes(value: Any, where: str) -> float:
+    """Return a time limit in seconds."""
+    seconds = _seconds(value, where)
+    if seconds < 60:
+        raise InputError("SLURM's time limits are minutes", where=where, value=value, remedy="write at least 1m")
+    return seconds
 
 
 def _keeper(section: Section) -> bool | dict[str, Any] | None:
     """Return whether a keeper is sent, or where to and how often; None where nothing is said."""
     if not isinstance(section.values.get("keeper"), dict):
-        return section.take("keeper", flag, None)
+        return section.take("keeper", _yes, None)
     keeper = section.section("keeper")
     assert keeper is not None
     given: dict[str, Any] = {k: keeper.take(k, text, None) for k in ("partition", "account", "qos", "constraint")}
     given["every"] = keeper.take("every", _seconds, None)
     keeper.done()
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _yes(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        remedy = "write {every: 30m, partition: cpu}, or false"
+        raise InputError("not the settings of a keeper", where=where, value=value, remedy=remedy)
+    return value
 
 
 def _folder(value: Any, where: str) -> Path:
@@ -129,7 +169,7 @@ def _resources(sections: list[Section]) -> tuple[Mapping[str, Any], ...]:
                 "processes": section.take("processes", whole, None),
                 "cpus": section.take("cpus", whole, None),
                 "memory_gb": section.take("memory_gb", number, None),
-                "timeout": section.take("timeout", _seconds, None),
+                "timeout": section.take("timeout", _minutes, None),
             }
         )
         section.done()

@@ -110,7 +110,12 @@ def retry(args: argparse.Namespace) -> int:
 
     folder = SweepFolder.find(args.sweep)
     changed = retry_runs(folder, find_runs(folder, args.runs), args.kinds)
+    if not changed.runs:
+        print(f"{folder.path}: nothing that failed or died; submit the grid to start what was stopped or never sent")
+        _tell(changed.remarks)
+        return 0
     print(f"{folder.path}: {len(changed.runs)} runs are tried again, from their last checkpoints")
+    _tell(changed.remarks)
     print(f"next: {PROGRAM} status {folder.path}")
     return 0
 
@@ -135,8 +140,14 @@ def resume(args: argparse.Namespace) -> int:
     folder = SweepFolder.find(args.sweep)
     changed = resume_sweep(folder)
     print(f"{folder.path}: goes on" + (f", {changed.jobs} SLURM jobs released or sent" if changed.jobs else ""))
+    _tell(changed.remarks)
     print(f"next: {PROGRAM} status {folder.path}")
     return 0
+
+
+def _tell(remarks: list[str]) -> None:
+    for remark in remarks:
+        print(remark, file=sys.stderr)
 
 
 def doctor(args: argparse.Namespace) -> int:

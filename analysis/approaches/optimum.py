@@ -99,7 +99,8 @@ def optimal_log_n(law: Law, theta: np.ndarray, spending: Spending, budget: float
 
 def path_loss(law: Law, theta: np.ndarray, spending: Spending, budget: float, log_n: np.ndarray) -> np.ndarray:
     """Return the loss of every theta at its own log N, with the data that the budget buys there."""
-    return np.exp(spending.log_loss(law, np.atleast_2d(theta), budget, np.asarray(log_n)[:, None])[:, 0])
+    with np.errstate(over="ignore"):  # a draw far off may leave no bound
+        return np.exp(spending.log_loss(law, np.atleast_2d(theta), budget, np.asarray(log_n)[:, None])[:, 0])
 
 
 def local_exponents(law: Law, theta: np.ndarray, spending: Spending, budget: float) -> tuple[np.ndarray, np.ndarray]:

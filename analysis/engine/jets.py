@@ -74,7 +74,8 @@ class Jet:
 
     def softplus(self) -> Jet:
         """Return log(1 + exp(self))."""
-        share = 1 / (1 + np.exp(-self.value))
+        with np.errstate(over="ignore"):  # far below zero the share is zero
+            share = 1 / (1 + np.exp(-self.value))
         return self._map(np.logaddexp(0, self.value), share, share * (1 - share))
 
     def exprel(self) -> Jet:

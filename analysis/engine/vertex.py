@@ -102,6 +102,8 @@ def _strict(surface: Surface, theta: np.ndarray, residual: np.ndarray, zero: np.
     jacobian = surface.jacobian(theta)
     slopes = np.where(zero, 0.0, np.sign(residual) * weights)
     scale = np.sqrt((jacobian**2).sum(axis=0))
+    if not (np.isfinite(jacobian).all() and (scale > 0).all()):
+        return False  # no law there, or a parameter that changes nothing
     if not zero.any():
         free = np.eye(len(theta))
     else:

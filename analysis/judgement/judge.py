@@ -19,7 +19,7 @@ from analysis.judgement.definitions import definitions
 from analysis.judgement.noise import variance_model
 from analysis.judgement.residuals import residual_checks
 from analysis.judgement.selection import Selection
-from analysis.judgement.stability import drift, influence, sloppiest
+from analysis.judgement.stability import drift, influence, no_window, sloppiest, too_few_to_leave_out
 from scaling.files import plain
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def judge(fit: Fit, table: RunTable, selection: Selection, rng: np.random.Genera
             item.to_dict() for item in influence(table, sample, law, spending, answer=answer, **common)
         ][:MOST_INFLUENTIAL]
         found["drift"] = [window.to_dict() for window in drift(table, sample, law, spending, **common)]
+        found["skipped"] = _skipped(found, table.used, len(sample.theta))
         found["identifiability"] = sloppiest(sample, law).to_dict()
         found["bias"] = {
             item.approach: item.to_dict()
@@ -85,6 +86,12 @@ def envelope_dict(envelope: Envelope, level: float) -> dict[str, Any]:
     )
 
 
+def _skipped(found: dict[str, Any], rows: int, parameters: int) -> dict[str, str]:
+    """Return the judgements that the runs do not allow, with the reason."""
+    reasons = {"influence": too_few_to_leave_out(rows, parameters), "drift": no_window(rows, parameters)}
+    return {name: reason for name, reason in reasons.items() if not found[name]}
+
+
 def _side_by_side(fit: Fit, sample: Sample, spending: Spending) -> dict[str, Any]:
     """Return the intervals of every parameter and of a by bootstrap, profile and the delta method."""
     law, level = fit.parametric.law, fit.level
@@ -96,7 +103,7 @@ def _side_by_side(fit: Fit, sample: Sample, spending: Spending) -> dict[str, Any
     tail = [(1 - level) / 2, (1 + level) / 2]
     found = {}
     for name, (quantity, logarithm) in quantities.items():
-        turn = np.exp if logarithm else (lambda value: value)
+        turn = _exp if logarithm else (lambda value: value)
         row: dict[str, Any] = {}
         if len(fit.parametric.draws):
             drawn = quantity(fit.parametric.draws)
@@ -107,6 +114,12 @@ def _side_by_side(fit: Fit, sample: Sample, spending: Spending) -> dict[str, Any
         row["delta"] = [float(turn(end)) for end in delta_interval(sample, quantity, level)]
         found[name] = row
     return found
+
+
+def _exp(value: np.ndarray | float) -> np.ndarray:
+    """Return e to a power, infinite where the runs leave no bound."""
+    with np.errstate(over="ignore"):
+        return np.exp(value)
 
 
 def _variance(table: RunTable, residuals: np.ndarray, parameters: int) -> dict[str, Any] | None:

@@ -122,11 +122,13 @@ def _variance(name: str, z: np.ndarray, r: np.ndarray) -> Check:
     name = f"variance over {name}"
     if np.ptp(r) == 0:
         return _untested(name, "all residuals are equal")
+    upper = z > np.median(z)
+    if not upper.any():
+        return _untested(name, "more than half of the rows share the largest value")
     squares = r**2
     correlation = float(np.corrcoef(z, squares)[0, 1])
     statistic = len(r) * correlation**2
-    upper = z > np.median(z)
-    parts = [float(np.sqrt(np.mean(part))) if len(part) else float("nan") for part in (squares[~upper], squares[upper])]
+    parts = [float(np.sqrt(np.mean(part))) for part in (squares[~upper], squares[upper])]
     message = f"spread {parts[0]:.2g} in the lower half, {parts[1]:.2g} in the upper"
     return Check(name, statistic, chi2_tail(statistic, 1), True, message)
 

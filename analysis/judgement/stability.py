@@ -83,14 +83,19 @@ def influence(
         middle: FLOPs at which a is taken.
         budget: FLOPs at which N* is taken.
         answer: N* there, with its interval.
+
+    Returns:
+        Nothing where too few runs would be left, of which `too_few_to_leave_out` says more.
     """
-    groups = _groups(table, sample)
-    groups = [group for group in groups if table.used - len(group[2]) > len(sample.theta)]
+    groups = [group for group in _groups(table, sample) if table.used - len(group[2]) > len(sample.theta)]
+    if not groups:
+        return []
     everyone = np.arange(table.used)
     ends = refit(sample, [np.delete(everyone, rows) for _, _, rows in groups])
     theta = np.where(ends.converged[:, None], ends.theta, np.nan)
     a, n = local_exponents(law, theta, spending, middle)[0], np.exp(optimal_log_n(law, theta, spending, budget))
-    half = np.log(answer.high / answer.low) / 2 if answer.low and answer.high else float("nan")
+    half = np.log(answer.high / answer.low) / 2 if answer.low and answer.high else 0.0
+    half = half or float("nan")  # an interval of no width is none to leave
     shift = np.abs(np.log(n / answer.value)) / half
     found = [
         Without(kind=kind, name=name, rows=len(rows), a=float(a[i]), n=float(n[i]), shift=float(shift[i]))
@@ -104,7 +109,7 @@ def drift(
 ) -> list[Window]:
     """Return the fit on all runs, then on windows that start and end at quantiles of log C.
 
-    The arguments are those of `influence`.
+    The arguments are those of `influence`. Nothing is returned where no window has the runs or the span for a fit.
     """
     log_c = np.log(table.runs["C"].to_numpy())
     windows = [np.ones(table.used, dtype=bool)]
@@ -131,6 +136,29 @@ def drift(
         )
         for i, rows in enumerate(kept)
     ]
+
+
+def too_few_to_leave_out(rows: int, parameters: int) -> str:
+    """Return why no run can be left out of a fit, or nothing.
+
+    Example:
+        >>> too_few_to_leave_out(6, 5), too_few_to_leave_out(7, 5)
+        ('6 runs for 5 parameters: no law can be fitted without one of them', '')
+    """
+    if rows - 1 > parameters:
+        return ""
+    return f"{rows} runs for {parameters} parameters: no law can be fitted without one of them"
+
+
+def no_window(rows: int, parameters: int) -> str:
+    """Return why there is no window of compute to fit.
+
+    Example:
+        >>> no_window(6, 5), no_window(10, 5)
+        ('6 runs: a window needs 10', 'the runs span less than 3 x in C')
+    """
+    least = ROWS_PER_PARAMETER * parameters
+    return f"{rows} runs: a window needs {least}" if rows < least else f"the runs span less than {LEAST_SPAN:g} x in C"
 
 
 @dataclass(frozen=True, kw_only=True)

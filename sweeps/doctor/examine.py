@@ -39,15 +39,20 @@ def examine(results: Path, *, grid: Path | None = None, job: bool = False, bench
     checks = collect("this machine", check_machine, seconds=MACHINE_SECONDS)
     plans: list[Plan] = []
     if grid is not None:
-        checks += collect("grid", lambda: _grid(grid, plans), seconds=GRID_SECONDS)
+        of_grid = collect("grid", lambda: _grid(grid, plans), seconds=GRID_SECONDS)
+        if bench:  # before the rest, which needs the times
+            checks += collect("bench", lambda: _bench(plans[0] if plans else None, given=True), seconds=None)
+            plans.clear()
+            of_grid = collect("grid", lambda: _grid(grid, plans), seconds=GRID_SECONDS)
+        checks += of_grid
+    elif bench:
+        checks += collect("bench", lambda: _bench(None, given=False), seconds=None)
     plan = plans[0] if plans else None
     facts = read_facts() if site.here() else Facts()
     checks += collect("SLURM", lambda: _slurm(facts, plan), seconds=None)
     checks += _folders(results, plan, facts.nodes)
     if job:
         checks += collect("node", lambda: _node(facts, plan, results), seconds=None)
-    if bench:
-        checks += collect("bench", lambda: _bench(plan, given=grid is not None), seconds=None)
     return checks
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from scaling.errors import InputError
 from scaling.files import read_json, write_json
+from sweeps.jobs.logs import last_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ def _read(path: Path) -> Attempt | None:
 def begin(run: Path, **more: Any) -> Path:
     """Make the folder of a new attempt and note where and with what it runs."""
     attempts = run / "attempts"
+    log = Path(more["log"]) if more.get("log") else None
+    last = last_metrics(run)
     attempts.mkdir(parents=True, exist_ok=True)
     path = attempts / str(1 + max(_numbers(run), default=0))
     write_json(
@@ -99,6 +102,8 @@ def begin(run: Path, **more: Any) -> Path:
             "python": platform.python_version(),
             "command": sys.argv,
             "slurm": {key: os.environ[key] for key in sorted(os.environ) if key.startswith("SLURM_") and "ID" in key},
+            "log_size": log.stat().st_size if log is not None and log.exists() else 0,
+            "logged": last["step"] if last else 0,
             "began": time.time(),
             "time": now(),
             **more,
@@ -126,8 +131,8 @@ def slurm_job() -> str:
 
 
 def slurm_step() -> str:
-    """Return which start of a SLURM job's processes this is: how often the job was requeued, and the step in it."""
-    restart, step = os.environ.get("SLURM_RESTART_COUNT", "0"), os.environ.get("SLURM_STEP_ID", "")
+    """Return which start of its run in a SLURM job this is: how often the job was requeued, and the round in it."""
+    restart, step = os.environ.get("SLURM_RESTART_COUNT", "0"), os.environ.get("SCALING_SWEEP_STEP", "")
     return f"{restart}.{step}" if step else ""
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from scaling.cost import check_shares
 from scaling.errors import InputError
 from scaling.units import format_flops
+from sweeps.jobs import site
 from sweeps.jobs.local import on_this_machine
 from sweeps.jobs.resources import gpu_hours, resources_of
 from sweeps.jobs.slurm import DEFAULT_PARALLELISM
@@ -44,6 +47,10 @@ def check(plan: Plan, executor: str = "local") -> None:
     if plan.grid.cluster.tracker is not None:
         find_tracker(plan.grid.cluster.tracker, str(file.resolve().parent))
     check_cap(plan)
+    if executor == "slurm" and not site.here():
+        raise InputError(
+            "no sbatch on this machine", where="executor", value="slurm", remedy="use --executor local, or a login node"
+        )
     _check_scratch(plan, executor)
     if plan.grid.built_in:
         _check_shares(plan, executor)
@@ -69,7 +76,9 @@ def check_cap(plan: Plan) -> None:
             raise InputError(
                 "a cap in hours, and the time of a step is not known here",
                 where=f"{file}: cap.{key}",
-                remedy="use cap: {flops: ...}, or measure it: scaling-sweep doctor GRID --bench",
+                remedy="measure it: scaling-sweep doctor GRID --bench"
+                if plan.trainer.measure is not None
+                else "export measure(spec) -> seconds a step beside the trainer, or give cluster.flops_per_second",
             )
         if spent > cap:
             raise InputError(
@@ -81,8 +90,17 @@ def check_cap(plan: Plan) -> None:
 
 
 def _check_scratch(plan: Plan, executor: str) -> None:
-    """Refuse runs whose checkpoints, so many at once, are more than the quota of scratch."""
+    """Refuse a scratch that cannot be written, and runs whose checkpoints at a time are more than its quota."""
     cluster = plan.grid.cluster
+    if cluster.scratch is not None:
+        there = next(place for place in (cluster.scratch, *cluster.scratch.absolute().parents) if place.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise InputError(
+                f"{there} cannot be written",
+                where=f"{plan.grid.file}: cluster.scratch",
+                value=str(cluster.scratch),
+                remedy="name a folder that you may write and all nodes see",
+            )
     if cluster.scratch_gb is None:
         return
     at_once = int(cluster.slurm.get("array_parallelism", DEFAULT_PARALLELISM)) if executor == "slurm" else cluster.slots

@@ -55,7 +55,9 @@ def declare(
     """Write an intent down and return it."""
     path = folder.submissions / uuid.uuid4().hex
     values = {"kind": kind, "runs": list(runs), "resources": dict(resources), "code": code, "by": by}
-    write_json(path / "intent.json", {"schema": 1, **values, "time": time.time()})
+    last = max((intent.time for intent in intents_of(folder)), default=0.0)
+    # later than all before it, whatever this machine's clock says
+    write_json(path / "intent.json", {"schema": 1, **values, "time": max(time.time(), last + 1e-3)})
     return read_intent(path)
 
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | run SWEEP ID | local queue | one run |
 | element SWEEP INTENT | every process of a SLURM job | the run that the intent names for this element |
-| after SWEEP INTENT STEP CODE | the job's script, after a failure | go on here (exit 0), requeue the job, or leave |
+| after SWEEP INTENT CODE | the job's script, after a failure | go on here (exit 0), requeue the job, or leave |
 | keep SWEEP | the keeper, after all jobs | send again what the rule of retries says |
 | measure FOLDER | `doctor --bench` | the time of a plan's steps on this device |
 """
@@ -17,13 +17,16 @@ import sys
 import time
 from pathlib import Path
 
+from scaling.errors import WorkError
 from sweeps.folder import PAUSED, SweepFolder
 from sweeps.jobs import site
-from sweeps.jobs.attempts import begin, finish, last_attempt, slurm_job
-from sweeps.jobs.intents import Intent, read_intent
+from sweeps.jobs.attempts import begin, finish, last_attempt, slurm_job, slurm_step
+from sweeps.jobs.intents import Intent, intents_of, jobs_of, read_intent
+from sweeps.jobs.lease import is_live
 from sweeps.jobs.place import task_place
-from sweeps.jobs.verdict import INFRASTRUCTURE, class_of_death, judge
-from sweeps.jobs.worker import Stop, run_one
+from sweeps.jobs.script import minutes_of
+from sweeps.jobs.verdict import INFRASTRUCTURE, MEMORY, class_of_death, judge
+from sweeps.jobs.worker import Stop, newest, run_one
 
 DONE, FAILED, TO_QUEUE = 0, 1, 75
 """Exit codes of a run: its end; its failure; saved, and to be taken up again (EX_TEMPFAIL)."""
@@ -31,6 +34,8 @@ HELD_SECONDS = 150.0
 """How long a job waits for a lease that another holds: one that was cancelled may take SLURM's KillWait to die."""
 POLL_SECONDS = 2.0
 TERMINATED_SECONDS = 900.0
+SEND_SECONDS = 10.0
+"""How long a job waits for its turn to send a run anew."""
 SAVING = 0.1
 """Share of a job's time, at most `warning` seconds, that is kept for saving where SLURM does not warn."""
 
@@ -52,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     if verb == "element":
         return element(folder, read_intent(folder.submissions / others[0]))
     if verb == "after":
-        return after(folder, read_intent(folder.submissions / others[0]), others[1], int(others[2]))
+        return after(folder, read_intent(folder.submissions / others[0]), int(others[1]))
     if verb == "keep":
         from sweeps.jobs.keeper import keep
 
@@ -71,7 +76,8 @@ def element(folder: SweepFolder, intent: Intent) -> int:
     """
     run_id = _run_of(intent)
     place = task_place()
-    if intent.jobs == {}:  # its sender died and another took it for never sent
+    if not place.rank and (intent.jobs == {} or _too_early(folder, run_id)):
+        # its sender died and another took it for never sent; or what it starts from is still being made
         place.tell(folder.run(run_id), go=False)
         return DONE
     stop = Stop(deadline=_deadline(intent))
@@ -94,14 +100,16 @@ def element(folder: SweepFolder, intent: Intent) -> int:
     return DONE if asked and asked != PAUSED else TO_QUEUE
 
 
-def after(folder: SweepFolder, intent: Intent, step: str, code: int) -> int:
+def after(folder: SweepFolder, intent: Intent, code: int) -> int:
     """Say what follows a run that did not end well: 0 to go on in this job, 1 to leave it."""
     run_id = _run_of(intent)
-    attempt = last_attempt(folder.run(run_id))
-    this = f"{os.environ.get('SLURM_RESTART_COUNT', '0')}.{step}"
-    if attempt is None or (attempt.job, attempt.start.get("step")) != (slurm_job(), this):
-        # it did not come so far as to note that it began
-        begun = begin(folder.run(run_id), **about(intent))
+    path = folder.run(run_id)
+    attempt = last_attempt(path)
+    mine = attempt is not None and (attempt.job, attempt.start.get("step")) == (slurm_job(), slurm_step())
+    if not mine and is_live(path / "lease.json"):
+        return FAILED  # it died while it waited for another to end
+    if attempt is None or not mine:  # it did not come so far as to note that it began
+        begun = begin(path, checkpoint=newest(folder.states(run_id)), **about(intent))
         finish(begun, "died", **{"class": INFRASTRUCTURE}, error=f"it ended with code {code} before the run began")
     elif attempt.end is None:
         kind, why = class_of_death(attempt, code)
@@ -110,14 +118,36 @@ def after(folder: SweepFolder, intent: Intent, step: str, code: int) -> int:
     print(f"{run_id}: {verdict.kind or 'stopped'}: {verdict.reason or 'saved'}; {verdict.action}", flush=True)
     if verdict.action == "held":
         _back_to_queue(folder, run_id, held=True)
-    elif verdict.action == "again":
-        if code == TO_QUEUE:
-            _back_to_queue(folder, run_id)
-        elif verdict.kind == INFRASTRUCTURE and verdict.alike > 1:
-            _send_elsewhere(folder, run_id)
-        else:
-            return DONE
+        return FAILED
+    if verdict.action != "again":
+        return FAILED
+    last = last_attempt(path)
+    outcome = last.end["outcome"] if last is not None and last.end else "died"
+    if outcome == "stopped":
+        _back_to_queue(folder, run_id)
+    elif verdict.kind == MEMORY and outcome == "died":  # the node's, of which a new job asks for more
+        _send_elsewhere(folder, run_id, nodes=())
+    elif verdict.kind == INFRASTRUCTURE and verdict.alike > 1:
+        _send_elsewhere(folder, run_id, nodes=(os.environ.get("SLURMD_NODENAME", ""),))
+    else:
+        return DONE
     return FAILED
+
+
+def _too_early(folder: SweepFolder, run_id: str) -> bool:
+    """Whether a run's parent is at work again, sent anew since: the run is sent after it then."""
+    (row,) = [row for row in folder.plan() if row["id"] == run_id]
+    if not folder.waits_for_parent(row):
+        return False
+    parent = row["parent"]["id"]
+    try:
+        going = jobs_of(intents_of(folder)).get(parent) in site.queue()
+    except site.UnreachableError:
+        return False
+    if going or is_live(folder.run(parent) / "lease.json"):
+        _send_elsewhere(folder, run_id, nodes=())
+        return True
+    return False
 
 
 def _back_to_queue(folder: SweepFolder, run_id: str, *, held: bool = False) -> None:
@@ -130,18 +160,16 @@ def _back_to_queue(folder: SweepFolder, run_id: str, *, held: bool = False) -> N
             _send_elsewhere(folder, run_id, nodes=())
 
 
-def _send_elsewhere(folder: SweepFolder, run_id: str, nodes: tuple[str, ...] | None = None) -> None:
-    """Send a run as a job of its own, to other nodes than those it failed on."""
+def _send_elsewhere(folder: SweepFolder, run_id: str, nodes: tuple[str, ...]) -> None:
+    """Send a run as a job of its own, not to some nodes; the keeper does it later where that does not work now."""
     from sweeps.jobs.keeper import send_again
 
-    here = os.environ.get("SLURMD_NODENAME", "")
-    send_again(
-        folder,
-        [run_id],
-        by="job",
-        exclude=((here,) if here else ()) if nodes is None else nodes,
-        instead_of=slurm_job(),
-    )
+    try:
+        send_again(
+            folder, [run_id], by="job", exclude=filter(None, nodes), instead_of=slurm_job(), patience=SEND_SECONDS
+        )
+    except WorkError as error:
+        print(f"{run_id}: {error}: the keeper sends it", flush=True)
 
 
 def _code(outcome: str) -> int:
@@ -151,7 +179,7 @@ def _code(outcome: str) -> int:
 def _deadline(intent: Intent) -> float:
     """Return the time at which this job saves itself, a little before SLURM's limit whether SLURM warns or not."""
     began = float(os.environ.get("SCALING_SWEEP_BEGAN", time.time()))
-    limit = float(intent.resources["timeout"])
+    limit = 60.0 * minutes_of(intent.resources)
     return began + limit - min(60.0, SAVING * limit)
 
 
@@ -162,7 +190,11 @@ def about(intent: Intent) -> dict[str, str]:
 
 
 def _run_of(intent: Intent) -> str:
-    return intent.runs[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    number = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if number is None:
+        message = "no SLURM_ARRAY_TASK_ID here: cluster.slurm.python must hand SLURM's variables on"
+        raise WorkError(message)
+    return intent.runs[int(number)]
 
 
 def _wait_for_the_end(stop: Stop) -> None:

@@ -17,22 +17,24 @@ from sweeps.jobs import site
 from sweeps.jobs.attempts import last_attempt, slurm_job
 from sweeps.jobs.intents import RUNS, Intent, adopt, intents_of, jobs_of
 from sweeps.jobs.slurm import Sent, send
-from sweeps.jobs.verdict import INFRASTRUCTURE, Verdict, judge
+from sweeps.jobs.verdict import INFRASTRUCTURE, Verdict, judge, out_of_memory
 
 SUBMISSION_SECONDS = 90.0
 """How long to wait for another submission to the same sweep."""
+BAD_NODES = 2
+"""Nodes that are left out at most: where runs died on more, it was something that they share."""
 NEVER_BEGAN = 3
 """Jobs of a run that may end, one after another, before it began."""
 
 
 @contextlib.contextmanager
-def submitting(folder: SweepFolder) -> Iterator[None]:
+def submitting(folder: SweepFolder, patience: float = SUBMISSION_SECONDS) -> Iterator[None]:
     """Be the only one that sends jobs of a sweep.
 
     Raises:
         WorkError: When another does for too long.
     """
-    lease = leases.wait_for(folder.submission_lease, SUBMISSION_SECONDS)
+    lease = leases.wait_for(folder.submission_lease, patience)
     if lease is None:
         holder = leases.read_lease(folder.submission_lease) or {}
         message = (
@@ -47,11 +49,17 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
 
 
 def send_again(
-    folder: SweepFolder, ids: Sequence[str], *, by: str, exclude: Iterable[str] = (), instead_of: str = ""
+    folder: SweepFolder,
+    ids: Sequence[str],
+    *,
+    by: str,
+    exclude: Iterable[str] = (),
+    instead_of: str = "",
+    patience: float = SUBMISSION_SECONDS,
 ) -> Sent:
-    """Send runs that failed or were stopped, each as its verdicts say."""
-    with submitting(folder):
-        shrink = {run_id: judge(folder, run_id).shrink for run_id in ids}
+    """Send runs that failed or were stopped, with as much memory as they are found to need."""
+    with submitting(folder, patience):
+        shrink = {run_id: out_of_memory(folder, run_id) for run_id in ids}
         return send(folder, ids, by=by, exclude=exclude, shrink=shrink, instead_of=instead_of)
 
 
@@ -95,8 +103,10 @@ def verdict(folder: SweepFolder, run_id: str, intents: Sequence[Intent]) -> Verd
         return found
     last = last_attempt(folder.run(run_id))
     lost = 0
-    for intent in reversed([i for i in intents if i.kind == RUNS and run_id in i.runs and i.jobs]):
-        if last is not None and intent.jobs and last.job == intent.jobs.get(run_id):
+    for intent in reversed(intents):
+        if intent.kind != RUNS or run_id not in (intent.jobs or {}):
+            continue
+        if last is not None and intent.jobs and last.job == intent.jobs[run_id]:
             break
         lost += 1
         if intent.by in ("submit", "retry"):
@@ -108,9 +118,10 @@ def verdict(folder: SweepFolder, run_id: str, intents: Sequence[Intent]) -> Verd
 
 
 def _failed_nodes(folder: SweepFolder, ids: Sequence[str], verdicts: dict[str, Verdict]) -> set[str]:
-    """Return the nodes on which runs died that are sent again for it."""
+    """Return the nodes on which runs died that are sent again for it; none where it was more than some nodes."""
     nodes = set()
     for run_id in ids:
         if verdicts[run_id].kind == INFRASTRUCTURE and (last := last_attempt(folder.run(run_id))):
             nodes.add(last.start.get("node", ""))
-    return nodes - {""}
+    nodes -= {""}
+    return nodes if len(nodes) <= BAD_NODES else set()

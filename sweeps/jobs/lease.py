@@ -68,6 +68,7 @@ def acquire(path: Path) -> Lease | None:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": _started(os.getpid()),
+        "space": _space(),
         "token": token,
         "since": time.time(),
     }
@@ -97,7 +98,7 @@ def is_live(path: Path, holder: dict[str, Any] | None = None) -> bool:
     holder = holder or read_lease(path)
     if holder is None:
         return False
-    if holder["host"] == socket.gethostname():
+    if holder["host"] == socket.gethostname() and holder.get("space", _space()) == _space():
         return _runs(holder["pid"], holder.get("started"))
     try:
         return time.time() - path.stat().st_mtime <= STALE_SECONDS
@@ -120,6 +121,14 @@ def _runs(pid: int, started: str | None) -> bool:
 def _started(pid: int) -> str | None:
     """Return when a process started, in ticks since boot; None where there is no /proc."""
     return stat[19] if (stat := _stat(pid)) else None
+
+
+def _space() -> str:
+    """Return what tells the processes of a container from those outside; empty where there is no /proc."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str]:

@@ -129,7 +129,7 @@ class Queue:
     def _fill(self) -> None:
         """Start as many runs as there are slots and GPUs; looking through the plan costs, so not while all work."""
         slots = self.settings["slots"] - len(self.running)
-        if slots <= 0:
+        if slots <= 0 or (self.all_gpus and not self.free):
             return
         slots -= self._elsewhere()
         for row in self._waiting():

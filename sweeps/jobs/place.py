@@ -41,14 +41,20 @@ class Place:
         if self.size > 1 and file.exists() and read_json(file)["go"]:
             file.unlink(missing_ok=True)
 
-    def told(self, run: Path, stopped: Callable[[], bool]) -> bool:
-        """Wait for the first process's word and return it; False when none came, or the run was stopped before."""
+    def told(self, run: Path, stopped: Callable[[], bool]) -> bool | None:
+        """Wait for the first process's word and return it; None when none came, or the run was stopped before."""
         until = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < until and not stopped():
             if self._file(run).exists():
                 return bool(read_json(self._file(run))["go"])
             time.sleep(POLL_SECONDS)
-        return False
+        return None
+
+    def wait_for_leader(self, run: Path) -> None:
+        """Wait until the first process has saved and taken its word back: who leaves early ends the others."""
+        until = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < until and self._file(run).exists():
+            time.sleep(POLL_SECONDS)
 
     def _file(self, run: Path) -> Path:
         return run / "together" / f"{self.job}.json"

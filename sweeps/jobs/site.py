@@ -49,6 +49,7 @@ class RefusedError(WorkError):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"sbatch refused: {message}")
+        self.told = message
         self.limit = bool(_LIMIT.search(message))
         """Whether it is for the number of jobs: some of them may be taken, the rest later."""
 
@@ -63,6 +64,11 @@ class Queued:
     name: str
     reason: str
     """Why it waits."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is kept from starting, by a pause or by hand."""
+        return self.state == "PD" and "held" in self.reason.lower()
 
     @property
     def stuck(self) -> bool:
@@ -185,7 +191,7 @@ def queue() -> dict[str, Queued]:
         job, state, name, reason = line.split("|", 3)
         if state not in _ENDING:
             job = job.removesuffix("_N/A")
-            jobs[job] = Queued(job=job, state=state, name=name, reason=reason.strip())
+            jobs[job] = Queued(job=job, state=state, name=name, reason=reason.strip().removeprefix("None"))
     return jobs
 
 
@@ -254,9 +260,12 @@ def _each(command: list[str], jobs: Sequence[str]) -> None:
     for first in range(0, len(jobs), AT_ONCE):
         chosen = list(jobs[first : first + AT_ONCE])
         arguments = chosen if command[0] == "scancel" else [",".join(chosen)]
-        subprocess.run(
-            [*command, *arguments], check=False, timeout=SBATCH_SECONDS, capture_output=True, env=_environment()
-        )
+        try:
+            subprocess.run(
+                [*command, *arguments], check=False, timeout=SBATCH_SECONDS, capture_output=True, env=_environment()
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UnreachableError(command[0], str(error)) from error
 
 
 def _environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from scaling.files import TEMPORARY_PREFIX, write_bytes, write_json
+from scaling.files import TEMPORARY_PREFIX, read_json, write_bytes, write_json
 from sweeps.folder import SweepFolder
 
 MAX_FILE = 1_000_000
@@ -50,7 +50,14 @@ def take_snapshot(folder: SweepFolder, *, beside: Path | None = None, copy: bool
     for name, path in sorted(files.items()):
         digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     repositories, diff = _repositories()
-    about = {"copied": copy, "repositories": repositories, "packages": _packages(), "python": sys.version}
+    files_are = digest.hexdigest()[:16]
+    about = {
+        "copied": copy,
+        "files": files_are,
+        "repositories": repositories,
+        "packages": _packages(),
+        "python": sys.version,
+    }
     digest.update(repr(about).encode() + diff)
     code = digest.hexdigest()[:16]
     target = code_folder(folder, code)
@@ -74,22 +81,27 @@ def take_snapshot(folder: SweepFolder, *, beside: Path | None = None, copy: bool
     return code
 
 
+def files_hash(folder: SweepFolder, code: str) -> str:
+    """Return the hash of the modules of a snapshot alone, whatever else was installed or changed beside them."""
+    file = code_folder(folder, code) / "code.json"
+    return read_json(file).get("files", code) if file.exists() else code
+
+
 def code_folder(folder: SweepFolder, code: str) -> Path:
     """Return where a snapshot lies."""
     return folder.path.resolve() / "code" / code
 
 
-def job_command(folder: SweepFolder, code: str, settings: Mapping[str, Any]) -> list[str]:
+def job_command(folder: SweepFolder, code: str, settings: Mapping[str, Any], *, python: str | None = None) -> list[str]:
     """Return the beginning of a job's command line, which runs `sweeps.jobs.job` from a snapshot where there is one.
 
     Args:
         folder: The sweep.
         code: The snapshot's hash.
-        settings: What sweep.json says: whether code is copied, and what starts Python in a job instead of this
-            process's interpreter, such as `apptainer exec x.sif python3`.
+        settings: What sweep.json says.
+        python: What starts Python instead of this process's interpreter, such as `apptainer exec x.sif python3`.
     """
     copied = settings.get("snapshot", True) and code
-    python = settings["slurm"].get("python") if settings["executor"] == "slurm" else None
     start = shlex.split(python) if python else [sys.executable]
     return [*start, "-u", *([str(code_folder(folder, code))] if copied else ["-m", "sweeps.jobs.job"])]
 

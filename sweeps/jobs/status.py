@@ -16,10 +16,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,17 @@ from scaling.files import read_json
 from sweeps.folder import PAUSED, SweepFolder
 from sweeps.jobs import site
 from sweeps.jobs.attempts import attempts_of
-from sweeps.jobs.intents import intents_of, jobs_of
+from sweeps.jobs.intents import KEEPER, Intent, intents_of, jobs_of
 from sweeps.jobs.lease import is_live
+from sweeps.jobs.logs import last_metrics
 from sweeps.jobs.resources import devices
-from sweeps.jobs.verdict import failure_of, tail
+from sweeps.jobs.verdict import failure_of
 
 STATES = (
     *("completed", "diverged", "running", "starting", "queued", "held", "pending", "stopped", "cancelled"),
     *("died", "failed", "unknown"),
 )
 FINAL = ("completed", "diverged")
-METRICS_TAIL = 4096
 SURE = 0.05
 """Progress from which on a run's own rate says more than the plan."""
 
@@ -71,6 +70,8 @@ class RunStatus:
     """Why SLURM keeps it waiting."""
     attempt: Path | None = None
     """Folder of its last attempt, where it is not done."""
+    site: str = ""
+    """What is to be known of SLURM: `unreachable`; `unkept` where no keeper looks after the sweep."""
     steps_repeated: float = 0
     """Steps taken again since they came after the last checkpoint of an attempt that died."""
 
@@ -87,18 +88,31 @@ class _Site:
     """Whether the local queue is."""
     asked: str
     """How the sweep was asked to stop."""
+    halted: bool
+    note: str
+    """`unreachable`, `unkept` or nothing."""
 
 
-def sweep_status(folder: SweepFolder) -> list[RunStatus]:
-    """Return the status of every planned run, in the order of the plan."""
+def sweep_status(folder: SweepFolder, before: Sequence[RunStatus] = ()) -> list[RunStatus]:
+    """Return the status of every planned run, in the order of the plan.
+
+    Args:
+        folder: The sweep.
+        before: How it stood a moment ago: what was done then need not be read again.
+    """
     about = _ask(folder)
     done = set(folder.record_ids())
+    known = {run.id: run for run in before if run.state in FINAL and run.id in done}
     rows = [row for row in folder.plan() if row["status"] == "run"]
-    return [(_done(folder, row) if row["id"] in done else None) or _undone(folder, row, about) for row in rows]
+    return [
+        known.get(row["id"]) or (_done(folder, row) if row["id"] in done else None) or _undone(folder, row, about)
+        for row in rows
+    ]
 
 
 def _ask(folder: SweepFolder) -> _Site:
-    jobs = jobs_of(intents_of(folder))
+    intents = intents_of(folder)
+    jobs = jobs_of(intents)
     queue: Mapping[str, site.Queued] = {}
     reachable = True
     if jobs:
@@ -112,7 +126,17 @@ def _ask(folder: SweepFolder) -> _Site:
         reachable=reachable,
         queue_alive=is_live(folder.queue_lease),
         asked=folder.stop_asked(),
+        halted=folder.halted() is not None,
+        note="unreachable" if not reachable else "unkept" if jobs and not _kept(folder, intents, queue) else "",
     )
+
+
+def _kept(folder: SweepFolder, intents: Sequence[Intent], queue: Mapping[str, site.Queued]) -> bool:
+    """Whether a keeper waits that will run, or nobody wants one."""
+    if folder.sweep().get("slurm", {}).get("keeper", True) is False:
+        return True
+    jobs = [intent.jobs[KEEPER] for intent in intents if intent.kind == KEEPER and intent.jobs]
+    return any(job in queue and not queue[job].stuck for job in jobs)
 
 
 def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus:
@@ -126,7 +150,7 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
     job = about.queue.get(about.jobs.get(run_id, ""))
     if not there & {"lease.json", "attempts", "stop"} and job is None:
         state = "queued" if about.queue_alive and not about.asked else _idle(about, run_id)
-        return RunStatus(id=run_id, row=row, state=state)
+        return RunStatus(id=run_id, row=row, state=state, site=about.note)
     last = last_metrics(path) if "metrics.jsonl" in there else None
     attempts = attempts_of(path) if "attempts" in there else []
     attempt = attempts[-1] if attempts else None
@@ -137,6 +161,7 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
         "progress": shares,
         "loss": last.get("loss") if last else None,
         "attempts": len(attempts),
+        "site": about.note,
         "gpu_hours": sum(a.seconds for a in attempts) / 3600 * _devices(row),
         "steps_repeated": sum(a.start.get("lost", {}).get("steps", 0) for a in attempts),
         "attempt": attempt.path if attempt else None,
@@ -148,11 +173,12 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
         return RunStatus(state="running", left=_seconds_left(row, shares, common["gpu_hours"]), **common)
     if job is not None:
         if job.state == "PD":
-            held = "held" in job.reason.lower()
-            return RunStatus(state="held" if held else "queued", reason=job.reason, **common)
+            return RunStatus(state="held" if job.held else "queued", reason=job.reason, **common)
         return RunStatus(state="starting", **common)
     if (done := _done(folder, row)) is not None:  # it ended since the first look
         return done
+    if not about.reachable and run_id in about.jobs:
+        return RunStatus(state="unknown", **common)
     if asked := folder.stop_asked(run_id):
         return RunStatus(state="stopped" if asked == PAUSED else "cancelled", **common)
     failure = failure_of(attempt) if attempt else None
@@ -160,8 +186,6 @@ def _undone(folder: SweepFolder, row: dict[str, Any], about: _Site) -> RunStatus
         waits = about.queue_alive or attempt is None
         state = ("queued" if about.queue_alive else _idle(about, run_id)) if waits else "stopped"
         return RunStatus(state=state, **common)
-    if not about.reachable and attempt.end is None:
-        return RunStatus(state="unknown", **common)
     state = "died" if attempt.end is None or attempt.end["outcome"] == "died" else "failed"
     if state == "died" and about.queue_alive:
         state = "queued"
@@ -180,7 +204,7 @@ def _idle(about: _Site, run_id: str) -> str:
     """Return the state of a run that no process and no queue holds and that never began."""
     if about.asked:
         return "stopped" if about.asked == PAUSED else "cancelled"
-    if run_id in about.jobs:
+    if run_id in about.jobs and not about.halted:
         return "died" if about.reachable else "unknown"
     return "pending"
 
@@ -219,16 +243,6 @@ def _planned_seconds(row: Mapping[str, Any]) -> float | None:
 
 def _devices(row: Mapping[str, Any]) -> int:
     return devices(row["resources"]) if row.get("resources") else 1
-
-
-def last_metrics(run: Path) -> dict[str, Any] | None:
-    """Return the last whole line of a run's metrics, reading only the end of the file."""
-    for line in reversed(tail(run / "metrics.jsonl", METRICS_TAIL).splitlines()):
-        try:
-            return json.loads(line)
-        except ValueError:
-            continue
-    return None
 
 
 def to_json(folder: SweepFolder, runs: list[RunStatus]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ from sweeps.jobs.attempts import now
 from sweeps.jobs.checks import check
 from sweeps.jobs.keeper import submitting
 from sweeps.jobs.resources import resources_of
-from sweeps.jobs.snapshot import take_snapshot
-from sweeps.jobs.status import sweep_status
+from sweeps.jobs.site import RefusedError
+from sweeps.jobs.slurm import send
+from sweeps.jobs.snapshot import files_hash, take_snapshot
+from sweeps.jobs.status import RunStatus, sweep_status
 from sweeps.jobs.verdict import give_chance
 from sweeps.plan import Plan, Point
 
 SCHEMA = 2
+GOING = ("running", "starting", "queued", "held")
+"""States of runs that need no submission."""
 WRITERS = 16
 """Threads that write specs."""
 
@@ -36,8 +40,8 @@ class Submission:
     """Those of the new ones that ran or waited already."""
     cancelled: int = 0
     """Runs that were cancelled one by one: they stay so until `retry`."""
-    later: int = 0
-    """Runs that SLURM takes no job for now."""
+    remarks: list[str] = field(default_factory=list)
+    """What SLURM did not take."""
 
 
 def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submission:
@@ -62,18 +66,24 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
             plan.trainer.prepare(point.spec)
     with submitting(folder):
         before = sweep_status(folder) if folder.sweep_file.exists() else []
+        code = folder.sweep().get("code") if before else None
         new = write_plan(plan, folder, executor)
-        alive = {run.id for run in before if run.state in ("running", "queued", "held")}
+        alive = {run.id for run in before if run.state in GOING}
         cancelled = [run_id for run_id in new if folder.cancelled_alone(run_id)]
         new = [run_id for run_id in new if run_id not in cancelled]
         for run_id in new:
             if run_id not in alive:
                 give_chance(folder, run_id)
-        later = 0
+        remarks = [*_other_code(folder, code, len(done), len(alive & set(new))), *_no_longer_planned(folder, before)]
         if new and executor == "slurm":
-            from sweeps.jobs.slurm import send
-
-            later = len(send(folder, new, by="submit").later)
+            try:
+                remarks += send(folder, new, by="submit").remarks()
+            except RefusedError as refusal:
+                message = (
+                    f"{grid.file}: cluster: {refusal}\n"
+                    f"  scaling-sweep doctor {grid.file} says what this site has, and what the grid asks for"
+                )
+                raise WorkError(message) from refusal
     if new and executor == "local":
         from sweeps.jobs.local import start_queue
 
@@ -86,8 +96,30 @@ def submit(plan: Plan, *, results: Path, executor: str | None = None) -> Submiss
         done=len(plan.runs) - len(new) - len(cancelled),
         going=len(alive & set(new)),
         cancelled=len(cancelled),
-        later=later,
+        remarks=remarks,
     )
+
+
+def _other_code(folder: SweepFolder, before: str | None, done: int, going: int) -> list[str]:
+    """Return a remark where runs that are done or under way have other code than those that start now."""
+    now = folder.sweep()["code"]
+    if before is None or not done + going or files_hash(folder, before) == files_hash(folder, now):
+        return []
+    return [
+        f"! the code has changed since the last submission: {done} runs are done and {going} under way with the "
+        f"older one ({before[:8]}, now {now[:8]}); cancel and submit moves what is not done, another name of the "
+        "sweep keeps them apart"
+    ]
+
+
+def _no_longer_planned(folder: SweepFolder, before: list[RunStatus]) -> list[str]:
+    """Return a remark on runs that are under way and not in the plan any more."""
+    planned = {row["id"] for row in folder.plan()}
+    left = [run.id for run in before if run.id not in planned and run.state in GOING]
+    if not left:
+        return []
+    command = " ".join(["scaling-sweep cancel", folder.path.name, *(f"--run {run_id}" for run_id in left[:3])])
+    return [f"! {len(left)} runs that are no longer in the plan are still under way: {command}"]
 
 
 def _run_here(folder: SweepFolder, ids: list[str]) -> None:

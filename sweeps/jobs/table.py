@@ -77,6 +77,14 @@ def format_failures(folder: SweepFolder, runs: list[RunStatus]) -> list[str]:
     lines = []
     if (halt := folder.halted()) is not None:
         lines.append(f"! no further run starts: {len(halt['runs'])} failed alike ({halt['error']}); mend it and submit")
+    notes = {run.site for run in runs if run.state not in FINAL}
+    if "unreachable" in notes:
+        lines.append(
+            "! SLURM does not answer: what it holds of this sweep is unknown; scaling-sweep doctor looks closer"
+        )
+    if "unkept" in notes and not folder.stop_asked():
+        name = folder.path.name
+        lines.append(f"! no keeper waits: what dies is not sent again on its own\n  scaling-sweep retry {name}")
     kinds: dict[tuple[str, str], list[RunStatus]] = defaultdict(list)
     for run in runs:
         if run.state in ("failed", "died"):

@@ -19,6 +19,7 @@ import hashlib
 import re
 import signal
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from scaling.files import read_json, write_json
 from sweeps.folder import SweepFolder
 from sweeps.grid import SAME_ERROR, TRIES
 from sweeps.jobs.attempts import Attempt, attempts_of, out_of_memory_kills
+from sweeps.jobs.logs import tail
 
+STOPS = 10
+"""Attempts in a row that may save and stop without a step in between."""
 INFRASTRUCTURE, TIMEOUT, MEMORY, ERROR = "infrastructure", "timeout", "memory", "error"
 CLASSES = (INFRASTRUCTURE, TIMEOUT, MEMORY, ERROR)
-TAIL_BYTES = 16_384
 
 _MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|failed to allocate", re.I
@@ -85,8 +88,11 @@ def judge(folder: SweepFolder, run_id: str) -> Verdict:
         return Verdict(action="leave", reason=f"the sweep was halted: {halt['error']}")
     attempts = chances(folder, run_id)
     failures = [failure_of(attempt) for attempt in attempts]
-    shrink = sum(failure is not None and failure.kind == MEMORY for failure in failures)
+    shrink = out_of_memory(folder, run_id)
     if not attempts or failures[-1] is None:
+        if _stands_still(attempts):
+            reason = f"it stopped {STOPS} times without a step: its time is too short for its start"
+            return Verdict(action="leave", reason=reason, kind=TIMEOUT, shrink=shrink)
         return Verdict(action="again", shrink=shrink)
     last = failures[-1]
     alike = 0
@@ -99,18 +105,36 @@ def judge(folder: SweepFolder, run_id: str) -> Verdict:
     return Verdict(action=action, reason=last.reason, kind=last.kind, alike=alike, shrink=shrink)
 
 
+def _stands_still(attempts: Sequence[Attempt]) -> bool:
+    """Whether the last attempts all began after the same step, and each was stopped."""
+    last = attempts[-STOPS:]
+    logged = {attempt.start.get("logged") for attempt in last}
+    return len(last) == STOPS and len(logged) == 1 and all(failure_of(attempt) is None for attempt in last)
+
+
 def chances(folder: SweepFolder, run_id: str) -> list[Attempt]:
     """Return the attempts since a run was last given a chance by `submit` or `retry`."""
-    file = folder.run(run_id) / "chance.json"
-    after = read_json(file)["after"] if file.exists() else 0
+    after = _chance(folder, run_id).get("after", 0)
     return [attempt for attempt in attempts_of(folder.run(run_id)) if attempt.number > after]
 
 
-def give_chance(folder: SweepFolder, run_id: str) -> None:
-    """Let a run that failed be tried as if for the first time."""
+def out_of_memory(folder: SweepFolder, run_id: str) -> int:
+    """Return how often a run ran out of memory since it was last submitted."""
+    failures = [failure_of(attempt) for attempt in chances(folder, run_id)]
+    before = _chance(folder, run_id).get("shrink", 0)
+    return before + sum(failure is not None and failure.kind == MEMORY for failure in failures)
+
+
+def give_chance(folder: SweepFolder, run_id: str, *, shrink: int = 0) -> None:
+    """Let a run that failed be tried as if for the first time, but with passes that were halved so often already."""
     attempts = attempts_of(folder.run(run_id))
     if attempts:
-        write_json(folder.run(run_id) / "chance.json", {"after": attempts[-1].number})
+        write_json(folder.run(run_id) / "chance.json", {"after": attempts[-1].number, "shrink": shrink})
+
+
+def _chance(folder: SweepFolder, run_id: str) -> dict[str, int]:
+    file = folder.run(run_id) / "chance.json"
+    return read_json(file) if file.exists() else {}
 
 
 def failure_of(attempt: Attempt) -> Failure | None:
@@ -152,21 +176,10 @@ def class_of_death(attempt: Attempt, code: int) -> tuple[str, str]:
     return INFRASTRUCTURE, f"it ended with code {code} without a word"
 
 
-def log_tail(attempt: Attempt, size: int = TAIL_BYTES) -> str:
-    """Return the end of an attempt's log, empty where there is none."""
+def log_tail(attempt: Attempt) -> str:
+    """Return the end of what an attempt wrote into its log, which it may share with those before; empty without one."""
     log = attempt.start.get("log")
-    return tail(Path(log), size) if log else ""
-
-
-def tail(path: Path, size: int = TAIL_BYTES) -> str:
-    """Return the end of a text file, empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - size))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
+    return tail(Path(log), start=int(attempt.start.get("log_size", 0))) if log else ""
 
 
 def class_of(error: BaseException) -> str:

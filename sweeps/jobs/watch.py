@@ -32,8 +32,9 @@ def _looks(folder: SweepFolder) -> Iterator[list[RunStatus]]:
     """Yield how the sweep stands, again and again until nothing of it runs or waits."""
     pause = SLURM_SECONDS if intents_of(folder) else LOCAL_SECONDS
     quiet = 0
+    runs: list[RunStatus] = []
     while True:
-        runs = sweep_status(folder)
+        runs = sweep_status(folder, runs)
         yield runs
         if all(run.state in FINAL for run in runs) and not is_live(folder.queue_lease):
             return

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from sweeps.folder import SweepFolder
 from sweeps.jobs import site
-from sweeps.jobs.attempts import attempts_of
+from sweeps.jobs.attempts import Attempt, attempts_of
 from sweeps.jobs.intents import RUNS, intents_of, jobs_of
+from sweeps.jobs.logs import tail
 from sweeps.jobs.status import FINAL, RunStatus, sweep_status
-from sweeps.jobs.verdict import ERROR, INFRASTRUCTURE, MEMORY, TIMEOUT, tail
+from sweeps.jobs.verdict import ERROR, INFRASTRUCTURE, MEMORY, TIMEOUT, failure_of
 
 LINES = 20
 FOLLOW_SECONDS = 0.5
@@ -63,6 +64,9 @@ def print_log(folder: SweepFolder, run_id: str, *, follow: bool = False, lines: 
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
         text = file.read()
+        if not text and not follow:
+            print(f"{path} is empty", file=sys.stderr)
+            return True
         sys.stdout.write(text if lines is None else "\n".join(text.splitlines()[-lines:]) + "\n")
         ended: float | None = None
         while follow:
@@ -94,12 +98,11 @@ def why(folder: SweepFolder, run_id: str) -> str:
         lines.append(f"SLURM keeps it waiting: {run.reason}")
     attempts = attempts_of(folder.run(run_id))
     for attempt in attempts:
-        end = attempt.end or {"outcome": "no word of its end"}
         where = " ".join(x for x in (attempt.start.get("node") or attempt.start.get("host"), attempt.job) if x)
-        error = f": {end['error']}" if end.get("error") else ""
+        code = f", code {attempt.start['code'][:8]}" if attempt.start.get("code") else ""
         lines.append(
-            f"  attempt {attempt.number} on {where or '?'}, {attempt.start.get('time', '?')}, "
-            f"{attempt.seconds:.0f} s: {end['outcome']}{error}"
+            f"  attempt {attempt.number} on {where or '?'}, {attempt.start.get('time', '?')}{code}, "
+            f"{attempt.seconds:.0f} s: {_end(attempt, last=attempt is attempts[-1] and run.state == 'running')}"
         )
     if run.state not in FINAL and (said := _accounting(folder, run_id)):
         lines.append(f"  sacct: {said}")
@@ -111,6 +114,15 @@ def why(folder: SweepFolder, run_id: str) -> str:
         lines += ["", f"the end of {log}:", *tail(log).splitlines()[-LINES:]]
     lines += ["", f"next: {_next(folder, run)}"]
     return "\n".join(lines)
+
+
+def _end(attempt: Attempt, *, last: bool) -> str:
+    """Return how an attempt ended, or that it has not."""
+    if attempt.end is None and last:
+        return "running"
+    failure = failure_of(attempt)
+    outcome = attempt.end["outcome"] if attempt.end else "died"
+    return f"{outcome}: {failure.reason}" if failure else outcome
 
 
 def _accounting(folder: SweepFolder, run_id: str) -> str:
@@ -133,6 +145,8 @@ def _next(folder: SweepFolder, run: RunStatus) -> str:
         return f"scaling-sweep resume {name}, or scontrol release, where somebody else holds it"
     if run.state == "cancelled":
         return retry if folder.cancelled_alone(run.id) else "submit the grid again"
+    if run.state == "pending" and folder.sweep().get("executor") == "slurm":
+        return "submit the grid again; where sbatch refuses it, scaling-sweep doctor GRID says why"
     if run.state in ("stopped", "pending"):
         return "submit the grid again" if folder.stop_asked() != "paused" else f"scaling-sweep resume {name}"
     if run.state == "unknown":
@@ -140,6 +154,7 @@ def _next(folder: SweepFolder, run: RunStatus) -> str:
     return {
         ERROR: "mend the trainer and submit the grid again: it goes on from its checkpoint",
         MEMORY: f"more memory (cluster.resources: memory_gb, gpus) or cluster.micro_seconds, submit again; or {retry}",
-        TIMEOUT: "a longer timeout, or a shorter cluster.save_every, and submit again",
+        TIMEOUT: "a longer timeout, or a shorter cluster.save_every (a trainer of your own: does it call run.save "
+        "when run.save_due?), and submit again",
         INFRASTRUCTURE: retry,
     }.get(run.kind, retry)

@@ -19,11 +19,11 @@ from scaling.files import write_json
 from scaling.records import RunRecord, RunSpec
 from scaling.run import RunFolder, checkpoints, number_of
 from sweeps.folder import SweepFolder
-from sweeps.jobs.attempts import attempts_of, begin, finish, note
+from sweeps.jobs.attempts import attempts_of, begin, finish, last_attempt, note
 from sweeps.jobs.lease import Lease, acquire
 from sweeps.jobs.place import Place, task_place
 from sweeps.jobs.tracking import trackers
-from sweeps.jobs.verdict import ERROR, MEMORY, SAME_ERROR, chances, class_of, failure_of, note_error
+from sweeps.jobs.verdict import ERROR, SAME_ERROR, class_of, note_error, out_of_memory
 from sweeps.trainers import load_trainer
 
 LOOK_SECONDS = {"slurm": 10.0}
@@ -90,7 +90,7 @@ def run_one(sweep: str, run_id: str, stop: Stop | None = None, about: Mapping[st
         return outcome
     told = False
     settings = folder.sweep()
-    attempt = begin(folder.run(run_id), checkpoint=_newest(folder.states(run_id, settings)), **(about or {}))
+    attempt = begin(folder.run(run_id), checkpoint=newest(folder.states(run_id, settings)), **(about or {}))
     lease.also = attempt / "start.json"
     try:
         spec = folder.spec(run_id)
@@ -142,12 +142,24 @@ def _take(folder: SweepFolder, run_id: str) -> tuple[str, Lease | None]:
 
 def follow(folder: SweepFolder, run_id: str, place: Place, stop: Stop) -> str:
     """Train beside the process that leads a run, once that says so, and return an outcome."""
-    if not place.told(folder.run(run_id), lambda: stop.asked or bool(folder.stop_asked(run_id))):
-        return "done-before" if folder.record_file(run_id).exists() else "held-elsewhere"
+    path = folder.run(run_id)
+    word = place.told(path, lambda: stop.asked or bool(folder.stop_asked(run_id)))
+    if not word:
+        if folder.record_file(run_id).exists():
+            return "done-before"
+        return "held-elsewhere" if word is None else "held-back"
     spec, settings = folder.spec(run_id), folder.sweep()
-    run = open_run(folder, spec, settings, stop, None)
-    record = load_trainer(spec.trainer, spec.where.get("trainer")).train(spec, run)
-    return "stopped" if record is None else record.status
+    try:
+        run = open_run(folder, spec, settings, stop, None)
+        record = load_trainer(spec.trainer, spec.where.get("trainer")).train(spec, run)
+    except BaseException as error:
+        if (attempt := last_attempt(path)) is not None:  # the leader's, which will only see that it is ended
+            _note_failure(folder, run_id, attempt.path, error, settings)
+        raise
+    if record is None:
+        place.wait_for_leader(path)
+        return "stopped"
+    return record.status
 
 
 def open_run(
@@ -161,7 +173,6 @@ def open_run(
     """Return a run's folder for the process that leads it, or without a lease for one that follows."""
     run_id = spec.id
     path = folder.run(run_id)
-    failures = [failure_of(attempt) for attempt in chances(folder, run_id)]
     asked = _at_most_every(LOOK_SECONDS.get(settings["executor"], 0.5), lambda: bool(folder.stop_asked(run_id)))
     return RunFolder(
         path,
@@ -173,7 +184,7 @@ def open_run(
         trackers=trackers(settings.get("tracker"), path, spec) if lease is not None else (),
         states=folder.states(run_id, settings),
         on_lost=on_lost,
-        out_of_memory=sum(failure is not None and failure.kind == MEMORY for failure in failures),
+        out_of_memory=out_of_memory(folder, run_id),
     )
 
 
@@ -190,7 +201,7 @@ def _at_most_every(seconds: float, look: Callable[[], bool]) -> Callable[[], boo
     return asked
 
 
-def _newest(states: Path) -> int:
+def newest(states: Path) -> int:
     """Return the number of a run's last checkpoint, 0 where there is none."""
     return max(map(number_of, checkpoints(states)), default=0)
 
@@ -200,7 +211,8 @@ def _note_failure(
 ) -> None:
     """Note an exception with its class, and count it where it is the trainer's own mistake."""
     kind = class_of(error)
-    told = {"class": kind, "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    told = {"class": kind, "error": said, "traceback": traceback.format_exc()}
     finish(attempt, "failed", **told)
     if kind == ERROR:
         note_error(folder, run_id, error, same_error=settings.get("same_error", SAME_ERROR))
@@ -237,9 +249,11 @@ def _with_attempts(record: RunRecord, run: Path) -> RunRecord:
     """Return a record with what all attempts took together."""
     attempts = attempts_of(run)
     before = sum(attempt.seconds for attempt in attempts[:-1])
+    spent = round(before + time.time() - attempts[-1].start["began"], 3)
     return replace(
         record,
         attempts=len(attempts),
-        seconds_spent=round(before + time.time() - attempts[-1].start["began"], 3),
+        seconds=spent if record.seconds is None else record.seconds,
+        seconds_spent=spent,
         steps_repeated=round(sum(attempt.start.get("lost", {}).get("steps", 0) for attempt in attempts)),
     )

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("cluster.sh")
 CHAIN = textwrap.dedent(
     '''
     """A trainer whose result is a chain over all its steps: one step lost, repeated or out of order changes it."""
-    import signal, time
+    import os, signal, time
     from scaling import Cost, RunRecord
 
     def cost(spec):
@@ -34,6 +34,12 @@ CHAIN = textwrap.dedent(
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT})
         if args.get("hungry", 0) > run.out_of_memory:
             raise MemoryError("the batch does not fit")
+        if args.get("bad_rank") == int(os.environ.get("SLURM_PROCID", "0")):
+            raise ValueError("this process is bad")
+        hog = bytearray(int(args.get("hog", 0) * 1e6))
+        if hog:
+            hog[::4096] = b"x" * len(hog[::4096])
+            time.sleep(3)
         state = run.load() or {"step": 0, "chain": 1, "begun": 0}
         state["begun"] += 1
         while state["step"] < spec.updates:
@@ -42,6 +48,7 @@ CHAIN = textwrap.dedent(
             state["step"] += 1
             run.log(state["step"], loss=1.0 / state["step"])
             if run.should_stop:
+                time.sleep(args.get("slow_save", 0) if run.leader else 0)
                 run.save(state)
                 return None
             if run.save_due:
@@ -63,7 +70,7 @@ GRID = textwrap.dedent(
       executor: slurm
       save_every: {save_every}
       slurm: {{partition: {partition}, timeout: {timeout}{more}}}
-      resources: [{{up_to: 1G, memory_gb: 0.25}}]
+      resources: [{{up_to: 1G, memory_gb: 0.25, processes: {processes}}}]
     """
 )
 
@@ -80,6 +87,7 @@ def write_grid(folder, **changed):
         "partition": "main",
         "timeout": "60m",
         "more": "",
+        "processes": 1,
         **changed,
     }
     (folder / "chain.py").write_text(CHAIN)

@@ -136,7 +136,7 @@ def test_a_cancelled_sweep_stays_cancelled(tmp_path):
     wait_for(lambda: set(states(folder)) == {"cancelled"})
     assert not site.queue()
     assert not any(is_live(path) for path in folder.path.glob("runs/*/lease.json"))
-    assert main(["retry", str(folder.path)]) == 0, "nothing failed, so nothing is retried"
+    assert main(["retry", str(folder.path)]) == 2, "a cancelled sweep is submitted, not retried"
     assert not site.queue()
     submitted(grid)
     assert len(set(jobs_of(folder).values()) & set(site.queue())) == 6

@@ -45,7 +45,7 @@ def test_the_word_to_train_is_taken_back_and_the_word_not_to_stays(tmp_path):
     first, late = (Place(rank=rank, size=2, job="7-0") for rank in range(2))
     first.tell(tmp_path, go=True)
     first.take_back(tmp_path)
-    assert late.told(tmp_path, lambda: True) is False
+    assert late.told(tmp_path, lambda: True) is None
     first.tell(tmp_path, go=False)
     first.take_back(tmp_path)
     assert list((tmp_path / "together").iterdir())

@@ -95,8 +95,9 @@ def test_an_error_of_the_trainer_is_not_tried_again(folder):
 )
 def test_the_log_tells_what_killed_a_run_that_said_nothing(folder, tmp_path, text, kind):
     log = tmp_path / "log"
-    log.write_text("x" * 50_000 + "\n" + text + "\n")
+    log.write_text("DUE TO TIME LIMIT: an attempt before this one, which wrote into the same log")
     attempt(folder, log=log)
+    log.write_text(log.read_text() + "x" * 50_000 + "\n" + text + "\n")
     assert judge(folder, "r").kind == kind
     assert class_of_death(last_attempt(folder.run("r")), 128 + signal.SIGKILL)[0] == kind
 
