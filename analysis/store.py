@@ -30,10 +30,11 @@ def to_dict(fit: Fit) -> dict[str, Any]:
     """Return a fit as plain values."""
     law, parametric = fit.parametric.law, fit.parametric
     natural = {name: float(value) for name, value in law.natural(parametric.theta).items()}
-    ends = {
-        name: np.quantile(values, [(1 - fit.level) / 2, (1 + fit.level) / 2]).tolist()
-        for name, values in (law.natural(parametric.draws).items() if len(parametric.draws) else ())
-    }
+    with np.errstate(invalid="ignore"):  # between draws that have no bound
+        ends = {
+            name: np.quantile(values, [(1 - fit.level) / 2, (1 + fit.level) / 2]).tolist()
+            for name, values in (law.natural(parametric.draws).items() if len(parametric.draws) else ())
+        }
     return plain(
         {
             "schema": SCHEMA,

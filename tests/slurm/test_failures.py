@@ -115,6 +115,7 @@ def test_submit_lets_a_paused_sweep_go_on(tmp_path):
 @pytest.fixture
 def small_limit(monkeypatch):
     """Start a cluster that takes three jobs of a user at a time."""
+    before = {key: os.environ[key] for key in ("SLURM_CONF", "SLURM_CI_DIR")}
     settings = {"SLURM_CI_DIR": "/tmp/slurm-ci-small", "SLURM_CI_PORT": "28910"}
     for key, value in {**settings, "SLURM_CI_EXTRA": "AccountingStorageEnforce=limits"}.items():
         monkeypatch.setenv(key, value)
@@ -129,6 +130,8 @@ def small_limit(monkeypatch):
         subprocess.run(["sacctmgr", "-i", *command], check=False, capture_output=True)
     yield
     subprocess.run([SCRIPT, "wipe"], check=True, capture_output=True)
+    for key, value in before.items():
+        monkeypatch.setenv(key, value)
 
 
 @pytest.mark.usefixtures("small_limit")
