@@ -22,7 +22,7 @@ MINUTES = 1
 SEEN_SECONDS = 60.0
 """How long a file that the node made may take to appear here."""
 PROGRAM = r"""
-import json, os, socket, sys, tempfile, time
+import json, os, shutil, socket, sys, tempfile, time
 folder, scratch, gpu = sys.argv[1], sys.argv[2], sys.argv[3] == "gpu"
 host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 found = {"host": host, "python": sys.version.split()[0], "missing": [], "devices": []}
@@ -54,6 +54,7 @@ for name in ("scaling", "sweeps", "torch"):
         continue
     if name == "torch" and gpu and module.cuda.is_available():
         found["devices"] = [module.cuda.get_device_name(n) for n in range(module.cuda.device_count())]
+found["commands"] = [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name) is None]
 found["time"] = time.time()
 print(json.dumps(found), flush=True)
 """
@@ -89,6 +90,12 @@ def check_node(
         yield failed("node: Python", f"cannot import {', '.join(told['missing'])}", remedy)
     else:
         yield ok("node: Python", "imports scaling, sweeps and torch")
+    if told["commands"] and not slurm.get("python"):  # a container need not have them
+        yield warning(
+            "node: SLURM",
+            f"no {', '.join(told['commands'])} there",
+            "runs cannot requeue themselves and no keeper works: set cluster.slurm.keeper: false, and use `retry`",
+        )
     yield clock_check(
         "node: clock",
         told["time"] - ended,
