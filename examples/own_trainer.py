@@ -20,7 +20,7 @@ def cost(spec):
 
 
 def train(spec, run):
-    """Train one model; save, resume and stop when asked; return its record."""
+    """Train one model; log, save, resume and stop when asked; return its record."""
     size, batch = spec.model["size"], spec.trainer_args["batch"]
     unseen = VARIANCE[size:].sum() + NOISE**2
     state = run.load() or {"step": 0, "weights": [0.0] * size}
@@ -30,9 +30,11 @@ def train(spec, run):
         x = rng.standard_normal((batch, size)) * np.sqrt(VARIANCE[:size])
         error = x @ (weights - 1) + rng.standard_normal(batch) * np.sqrt(unseen)
         weights -= spec.trainer_args["rate"] * (1 - step / spec.updates) * x.T @ error / batch
-        if run.should_stop or run.save_due:
+        if (step + 1) % max(1, spec.updates // 100) == 0:
+            run.log(step + 1, loss=float((error**2).mean()))
+        if (stop := run.should_stop) or run.save_due:
             run.save({"step": step + 1, "weights": weights.tolist()})
-        if run.should_stop:
+        if stop:
             return None
     loss = float((VARIANCE[:size] * (weights - 1) ** 2).sum() + unseen)
     return RunRecord.of(spec, cost(spec), loss=loss, loss_unit="squared error")

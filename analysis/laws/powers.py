@@ -176,7 +176,8 @@ class ThreeTerm(Law):
     def best_log_batch(self, theta: np.ndarray, log_d: np.ndarray) -> np.ndarray:
         """Return log M* at data seen, for theta [..., parameters]."""
         _, _, b, g, _, beta, gamma = np.moveaxis(np.asarray(theta)[..., None], -2, 0)
-        return (np.log(beta / gamma) + b - g + gamma * log_d) / (beta + gamma)
+        with np.errstate(divide="ignore", invalid="ignore"):  # exponents of two signs have no best batch
+            return (np.log(beta / gamma) + b - g + gamma * log_d) / (beta + gamma)
 
 
 @dataclass(frozen=True)

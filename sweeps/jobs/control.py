@@ -97,7 +97,7 @@ def resume(folder: SweepFolder) -> Changed:
         raise InputError(
             "the sweep is not paused", where=folder.path, remedy="submit the grid to go on with one that was cancelled"
         )
-    if _on_slurm(folder):
+    if folder.sweep()["executor"] == "slurm":
         check_version(folder)
     folder.let_go_on()
     released = 0
@@ -121,6 +121,8 @@ def retry(folder: SweepFolder, run_ids: Sequence[str] = (), kinds: Collection[st
     Raises:
         InputError: When a run that is named needs no other try, or the sweep was stopped or halted.
     """
+    if folder.sweep()["executor"] == "slurm":
+        check_version(folder)
     named = set(run_ids)
     runs = sweep_status(folder)
     if run_ids and not kinds:

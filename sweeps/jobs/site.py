@@ -104,21 +104,35 @@ def send(script: Path) -> str:
 
     Raises:
         RefusedError: When SLURM does not take it.
+        UnreachableError: When it does not answer.
     """
+    done = _sbatch("--parsable", script, seconds=SBATCH_SECONDS)
+    if done.returncode:
+        raise RefusedError(done.stderr.strip().removeprefix("sbatch: error: "))
+    return done.stdout.strip().partition(";")[0]
+
+
+def start_estimate(script: Path) -> str:
+    """Return when SLURM expects a script's first job to start, in its own words."""
     try:
-        done = subprocess.run(
-            ["sbatch", "--parsable", str(script)],
+        done = _sbatch("--test-only", script, seconds=SECONDS)
+    except UnreachableError as error:
+        return f"unknown ({error.told})"
+    return (done.stderr or done.stdout).strip().removeprefix("sbatch: ")
+
+
+def _sbatch(option: str, script: Path, *, seconds: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["sbatch", option, str(script)],
             capture_output=True,
             text=True,
-            timeout=SBATCH_SECONDS,
+            timeout=seconds,
             check=False,
             env=_environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnreachableError("sbatch", str(error)) from error
-    if done.returncode:
-        raise RefusedError(done.stderr.strip().removeprefix("sbatch: error: "))
-    return done.stdout.strip().partition(";")[0]
 
 
 def named_options(slurm: Mapping[str, Any]) -> list[str]:
@@ -161,22 +175,6 @@ def srun(
         with contextlib.suppress(UnreachableError):
             cancel([job for job, queued in queue().items() if queued.name == name])
         raise
-
-
-def start_estimate(script: Path) -> str:
-    """Return when SLURM expects a script's first job to start, in its own words."""
-    try:
-        done = subprocess.run(
-            ["sbatch", "--test-only", str(script)],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-            env=_environment(),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"unknown ({error})"
-    return (done.stderr or done.stdout).strip().removeprefix("sbatch: ")
 
 
 def queue() -> dict[str, Queued]:

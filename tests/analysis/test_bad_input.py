@@ -1,11 +1,14 @@
 """Bad input is named or refused, never answered by a silent number."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import CustomLaw, fit, load_fit, save_fit
 from analysis.cli import main
+from analysis.summary import summarise
 from scaling import InputError, WorkError
 
 from .conftest import isoflop_table
@@ -226,3 +229,39 @@ def test_a_law_without_a_feasible_start_has_no_certificate(table_of):
     )
     result = fit(table_of(isoflop_table(noise=0.002)), law=law, judged=False)
     assert "no positive loss" in result.parametric.reason
+
+
+@pytest.mark.parametrize("rows", [3, 4, 5, 6, 7, 8])
+def test_few_runs_end_without_a_traceback(tmp_path, monkeypatch, capsys, rows):
+    """Six runs fix the five parameters of a law, but no run can be left out of them: that is said, the fit stands."""
+    monkeypatch.chdir(tmp_path)
+    frame = isoflop_table(budgets=(1e18, 1e19), sizes=3 if rows == 6 else 4, noise=0.003).iloc[:rows]
+    frame.to_csv("runs.csv", index=False)
+    code = main(["runs.csv", "--details", "--bootstrap", "20", "--json", "fit.json"])
+    assert code == (1 if rows == 3 else 0)
+    if rows == 6:
+        told = capsys.readouterr().out
+        assert "L = E + A/N^alpha + B/D^beta   huber" in told
+        assert "influence of single runs: not looked into (6 runs for 5 parameters" in told
+        assert "windows of compute: not looked into (6 runs: a window needs 10)" in told
+        assert set(json.loads((tmp_path / "fit.json").read_text())["judgement"]["skipped"]) == {"influence", "drift"}
+    assert main(["runs.csv", "runs.csv", "--compare", "--bootstrap", "20"]) in (0, 1, 2)
+
+
+@pytest.mark.parametrize("rows", [5, 6])
+@pytest.mark.parametrize("law", ["kaplan", "power-n", "tied", "broken-n"])
+@pytest.mark.parametrize("objective", ["huber", "lad", "log-mse"])
+def test_few_runs_of_much_noise_end_without_a_traceback(tmp_path, monkeypatch, law, objective, rows):
+    """Draws of laws that the runs hardly fix have ends without a bound, and some of their jacobians have none."""
+    monkeypatch.chdir(tmp_path)
+    isoflop_table(budgets=(1e18, 1e19), sizes=3, noise=0.1).iloc[:rows].to_csv("runs.csv", index=False)
+    options = ["--law", law, "--objective", objective, "--interval", "delta", "--details"]
+    assert main(["runs.csv", "--bootstrap", "20", "--json", "-", *options]) in (0, 1)
+
+
+def test_an_interval_without_a_bound_is_printed(table_of):
+    result = fit(table_of(isoflop_table(noise=0.003)), law="chinchilla", draws=20).to_dict()
+    result["intervals"]["params"] |= {"A": [12.5, None], "alpha": [None, 0.5], "B": [None, None]}
+    text = summarise(result)
+    assert "12.5 - inf" in text
+    assert "-inf - 0.5" in text

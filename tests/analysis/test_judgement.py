@@ -1,5 +1,7 @@
 """What speaks for and against a fit: leaving out, windows, biases, other choices and definitions, other intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +75,16 @@ def test_an_outlier_is_the_most_influential_run(table_of):
     answer = Estimate(value=n, low=n / 2, high=2 * n)
     found = influence(table, sample, LAW, spending, middle=1e18, budget=1e20, answer=answer)
     assert next(item for item in found if item.kind == "run").name == "7"
+
+
+def test_a_run_that_cannot_be_left_out_is_not(table_of):
+    table = table_of(factorial(sizes=3, data=2).assign(loss=lambda runs: runs["loss"] * [1, 1.01, 1, 0.99, 1, 1]))
+    everyone = table_of(factorial())
+    _, sample = fit_parametric(everyone, LAW, log_mse())
+    few = replace(sample, surface=LAW.surface(Points.of_table(table)), log_y=np.log(table.runs["loss"].to_numpy()))
+    spending, answer = Spending(CostModel.of(table)), Estimate(value=1e9, low=1e9, high=1e9)
+    assert influence(table, few, LAW, spending, middle=1e18, budget=1e20, answer=answer) == []
+    assert drift(table, few, LAW, spending, middle=1e18, budget=1e20) == []
 
 
 def test_windows_agree_where_the_law_holds_and_drift_where_it_does_not(table_of):

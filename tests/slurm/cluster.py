@@ -4,15 +4,15 @@ import os
 import signal
 import subprocess
 import textwrap
-import time
 from pathlib import Path
 
-from sweeps.gridfile import load_grid
 from sweeps.jobs.intents import intents_of
 from sweeps.jobs.intents import jobs_of as jobs_of_intents
-from sweeps.jobs.status import sweep_status
-from sweeps.jobs.submit import submit
-from sweeps.plan import make_plan
+
+from ..sweeps import helpers
+from ..sweeps.helpers import states, wait_for
+
+__all__ = ["states", "wait_for"]
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
 
@@ -105,26 +105,13 @@ def expected_chain(updates, seed):
 
 
 def submitted(grid):
-    """Submit a grid to SLURM from this process."""
-    return submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor="slurm")
+    """Submit a grid to SLURM from this process, and return what `submit` says."""
+    return helpers.submitted(grid, "slurm")
 
 
 def jobs_of(folder):
     """Return run -> the last job that was sent for it."""
     return jobs_of_intents(intents_of(folder))
-
-
-def states(folder):
-    """Return the state of every run."""
-    return [run.state for run in sweep_status(folder)]
-
-
-def wait_for(condition, seconds=90, pause=0.3, show=str):
-    """Wait until a condition holds, and fail when it does not in time, showing how things stand."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"waited too long: {show()}"
-        time.sleep(pause)
 
 
 def start_cluster(**settings):

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from scaling.files import read_json
 from sweeps.cli import main
 from sweeps.folder import SweepFolder
 from sweeps.jobs import site
 from sweeps.jobs.intents import KEEPER, RUNS, intents_of
 from sweeps.jobs.status import sweep_status
 
+from ..sweeps.helpers import outcomes
 from .cluster import SCRIPT, expected_chain, states, submitted, wait_for, write_grid
 
 pytestmark = pytest.mark.slurm
@@ -24,11 +24,6 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield
     site.cancel(list(site.queue()))
-
-
-def ends(folder, run_id):
-    files = sorted((folder.run(run_id) / "attempts").glob("*/exit.json"), key=lambda path: int(path.parent.name))
-    return [read_json(file) for file in files]
 
 
 def test_an_error_of_any_process_is_the_runs_error(tmp_path):
@@ -58,14 +53,14 @@ def test_processes_that_are_stopped_wait_for_the_one_that_saves(tmp_path):
     record = folder.record(folder.record_ids()[0])
     assert (record.metrics["resumes"], record.steps_repeated) == (1.0, 0)
     assert record.metrics["chain"] == expected_chain(150, 0)
-    assert [end["outcome"] for end in ends(folder, record.id)] == ["stopped", "completed"]
+    assert outcomes(folder, record.id) == ["stopped", "completed"]
 
 
 def test_a_node_that_runs_out_of_memory_is_asked_for_more(tmp_path):
     folder = submitted(write_grid(tmp_path, steps=3, args="{hog: 330}")).folder
     wait_for(lambda: len(folder.record_ids()) == 1, 120)
     (run_id,) = folder.record_ids()
-    assert [end.get("class", end["outcome"]) for end in ends(folder, run_id)] == ["memory", "completed"]
+    assert outcomes(folder, run_id) == ["memory", "completed"]
     asked = [intent.resources["memory_gb"] for intent in intents_of(folder) if intent.kind == RUNS]
     assert asked == [0.25, 0.5]
 

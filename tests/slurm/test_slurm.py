@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,14 @@ from sweeps.cli import main
 from sweeps.gridfile import load_grid
 from sweeps.jobs import site
 from sweeps.jobs.intents import RUNS, intents_of
-from sweeps.jobs.intents import jobs_of as jobs_of_intents
 from sweeps.jobs.status import sweep_status
 from sweeps.jobs.submit import submit
 from sweeps.jobs.watch import watch
 from sweeps.plan import make_plan
 
 from ..sweeps.conftest import toy  # noqa: F401 - a fixture
+from ..sweeps.helpers import PAIR
+from .cluster import jobs_of, states, submitted, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -32,25 +32,6 @@ CLUSTER = "{executor: slurm, save_every: 0.5s, slurm: {partition: main, timeout:
 def cluster():
     """Require the cluster that `make test-slurm` starts."""
     assert "SLURM_CONF" in os.environ, "run `make test-slurm`, which starts a cluster"
-
-
-def jobs_of(folder):
-    return jobs_of_intents(intents_of(folder))
-
-
-def submitted(grid):
-    return submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor="slurm")
-
-
-def states(folder):
-    return [run.state for run in sweep_status(folder)]
-
-
-def wait_for(condition, seconds=90):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.3)
 
 
 def test_a_sweep_runs_as_one_job_array_and_nothing_is_submitted_twice(toy):  # noqa: F811
@@ -180,23 +161,6 @@ def test_unknown_slurm_settings_are_refused(toy):  # noqa: F811
         submitted(toy(cluster="{executor: slurm, slurm: {partitoin: main}}"))
 
 
-TWO_NODES = """
-name: pair
-objective: hubert
-corpus: {{path: {corpus}}}
-targets: {{clusters: 20, fit_hours: 0.05}}
-model:
-  frontend: logmel
-  position: {{kernel: 16, groups: depthwise}}
-  shapes: [{{layers: 2, width: 24, ffn: 48, heads: 2}}]
-steps: [60]
-unique_hours: [0.1]
-min_updates: 1
-train: {{crop_seconds: 1, batch: 8, peak_lr: 3e-3, eval_hours: 0.01}}
-cluster: {{executor: slurm, slurm: {{partition: main, timeout: 60m}}, resources: [{{up_to: 1G, nodes: {nodes}}}]}}
-"""
-
-
 def test_two_nodes_train_one_run_as_one_does(corpus, tmp_path, monkeypatch):
     """One process a node over submitit's own environment: the same loss to rounding, one record, one leader."""
     monkeypatch.chdir(tmp_path)
@@ -205,7 +169,7 @@ def test_two_nodes_train_one_run_as_one_does(corpus, tmp_path, monkeypatch):
         folder = tmp_path / str(nodes)
         folder.mkdir()
         grid = folder / "grid.yaml"
-        grid.write_text(TWO_NODES.format(corpus=corpus.path, nodes=nodes))
+        grid.write_text(PAIR.format(corpus=corpus.path, executor="slurm", together=f"nodes: {nodes}"))
         sweep = submitted(grid).folder
         run_id = sweep_status(sweep)[0].id
         wait_for(lambda: sweep.record_file(run_id).exists(), 180)  # noqa: B023
@@ -220,7 +184,9 @@ def test_two_nodes_train_one_run_as_one_does(corpus, tmp_path, monkeypatch):
 def test_budgets_that_share_a_trunk_are_sent_after_it(corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     grid = tmp_path / "grid.yaml"
-    text = TWO_NODES.format(corpus=corpus.path, nodes=1).replace("steps: [60]", "steps: [40, 80]")
+    text = PAIR.format(corpus=corpus.path, executor="slurm", together="nodes: 1").replace(
+        "steps: [60]", "steps: [40, 80]"
+    )
     grid.write_text(text.replace("train: {", "train: {share_trunk: true, "))
     sweep = submitted(grid).folder
     wait_for(lambda: len(sweep.record_ids()) == 2, 180)

@@ -7,8 +7,7 @@ import pytest
 TOY = textwrap.dedent(
     '''
     """A trainer that takes no time: its loss is a known law of N and D, with seeded noise."""
-    import os, time
-    import numpy as np
+    import math, os, random, time
     from scaling import Cost, RunRecord
 
     def cost(spec):
@@ -31,8 +30,8 @@ TOY = textwrap.dedent(
         if spec.seed == args.get("mad_seed"):
             return RunRecord.of(spec, cost(spec), loss=None, reason="loss nan at step 1")
         n, d = spec.model["size"], 10 * spec.updates
-        noise = np.random.default_rng((spec.seed, n)).normal() * 1e-3
-        loss = (1.7 + 40 / n**0.35 + 400 / d**0.37) * np.exp(noise)
+        noise = random.Random(1_000_003 * spec.seed + n).gauss(0.0, 1e-3)
+        loss = (1.7 + 40 / n**0.35 + 400 / d**0.37) * math.exp(noise)
         return RunRecord.of(spec, cost(spec), loss=float(loss), metrics={"resumes": float(len(state["begun"]) - 1)})
     '''
 )

@@ -3,14 +3,14 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
-import time
 
 import pytest
 
 from scaling import InputError
-from scaling.files import read_json
+from scaling.files import read_json, write_json, write_json_lines
 from sweeps.cli import main
 from sweeps.gridfile import load_grid
 from sweeps.jobs.lease import is_live
@@ -20,28 +20,14 @@ from sweeps.jobs.submit import submit
 from sweeps.jobs.watch import watch
 from sweeps.jobs.worker import run_one
 from sweeps.plan import make_plan
+from tests.sweeps.helpers import PAIR, outcomes, states, submitted, wait_for
+
+
+def _submitted(grid, executor="local"):
+    return submitted(grid, executor).folder
+
 
 ONE = {"seeds": "[0]", "budgets": "[1e7]", "model": "{sizes: [100]}"}
-
-
-def submitted(grid, executor="local"):
-    return submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor=executor).folder
-
-
-def states(folder):
-    return [run.state for run in sweep_status(folder)]
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.05)
-
-
-def outcomes(folder, run_id):
-    files = sorted((folder.run(run_id) / "attempts").glob("*/exit.json"), key=lambda path: int(path.parent.name))
-    return [read_json(file).get("class", read_json(file)["outcome"]) for file in files]
 
 
 def change_trainer(grid, line):
@@ -52,7 +38,7 @@ def change_trainer(grid, line):
 
 
 def test_a_run_that_is_killed_is_taken_up_again_by_the_queue(toy):
-    folder = submitted(toy(**ONE, trainer_args="{steps: 60, seconds: 0.05}"))
+    folder = _submitted(toy(**ONE, trainer_args="{steps: 60, seconds: 0.05}"))
     (run_id,) = folder.planned_ids()
     wait_for(lambda: sweep_status(folder)[0].progress > 0.3)
     os.kill(read_json(folder.run(run_id) / "lease.json")["pid"], signal.SIGKILL)
@@ -66,7 +52,7 @@ def test_a_run_that_is_killed_is_taken_up_again_by_the_queue(toy):
 def test_a_run_that_always_dies_is_left_after_some_tries(toy, capsys):
     grid = toy(**ONE, cluster="{executor: local, tries: 2}")
     change_trainer(grid, "os.kill(os.getpid(), 9)")
-    folder = submitted(grid)
+    folder = _submitted(grid)
     (run,) = watch(folder)
     assert (run.state, run.kind, run.attempts) == ("died", "infrastructure", 2)
     assert main(["why", str(folder.path), run.id]) == 0
@@ -89,7 +75,7 @@ def test_a_trainer_that_cannot_be_loaded_in_the_job_is_left_too(toy):
 def test_memory_failures_are_tried_with_smaller_passes(toy):
     grid = toy(**ONE)
     change_trainer(grid, "if run.out_of_memory < 2: raise MemoryError('too large')")
-    folder = submitted(grid)
+    folder = _submitted(grid)
     (run,) = watch(folder)
     assert run.state == "completed"
     assert outcomes(folder, run.id) == ["memory", "memory", "completed"]
@@ -97,7 +83,7 @@ def test_memory_failures_are_tried_with_smaller_passes(toy):
 
 def test_an_error_in_three_runs_halts_the_sweep_and_submit_starts_it_again(toy, capsys):
     grid = toy(trainer_args="{bad_seed: 0}", seeds="[0]", cluster="{executor: local, slots: 1}")
-    folder = submitted(grid)
+    folder = _submitted(grid)
     watch(folder)
     assert states(folder).count("failed") == 3
     assert states(folder).count("pending") == 3
@@ -107,14 +93,14 @@ def test_an_error_in_three_runs_halts_the_sweep_and_submit_starts_it_again(toy, 
     assert "scaling-sweep why toy" in out
     trainer = grid.parent / "toy.py"
     trainer.write_text(trainer.read_text().replace('if spec.seed == args.get("bad_seed")', "if False"))
-    submitted(grid)
+    _submitted(grid)
     watch(folder)
     assert set(states(folder)) == {"completed"}
 
 
 def test_retry_takes_the_class_that_is_asked_for(toy):
     grid = toy(trainer_args="{bad_seed: 0}", seeds="[0]", budgets="[1e7]", model="{sizes: [100, 300]}")
-    folder = submitted(grid)
+    folder = _submitted(grid)
     watch(folder)
     assert main(["retry", str(folder.path), "--class", "timeout"]) == 0
     assert [run.attempts for run in sweep_status(folder)] == [1, 1]
@@ -124,7 +110,7 @@ def test_retry_takes_the_class_that_is_asked_for(toy):
 
 
 def test_pause_and_resume(toy):
-    folder = submitted(toy(trainer_args="{steps: 40, seconds: 0.05}", seeds="[0]", budgets="[1e7]"))
+    folder = _submitted(toy(trainer_args="{steps: 40, seconds: 0.05}", seeds="[0]", budgets="[1e7]"))
     wait_for(lambda: any(run.progress > 0.2 for run in sweep_status(folder)))
     assert main(["pause", str(folder.path)]) == 0
     wait_for(lambda: not is_live(folder.queue_lease))
@@ -137,11 +123,11 @@ def test_pause_and_resume(toy):
 
 def test_a_cancelled_run_stays_so_until_it_is_retried(toy):
     grid = toy(trainer_args="{steps: 30, seconds: 0.05}", seeds="[0]", budgets="[1e7]")
-    folder = submitted(grid)
+    folder = _submitted(grid)
     first = folder.planned_ids()[-1]
     assert main(["cancel", str(folder.path), "--run", first]) == 0
     watch(folder)
-    submitted(grid)
+    _submitted(grid)
     watch(folder)
     assert sorted(states(folder)) == ["cancelled", "completed", "completed"]
     assert main(["retry", str(folder.path), "--run", first]) == 0
@@ -152,7 +138,7 @@ def test_a_cancelled_run_stays_so_until_it_is_retried(toy):
 def test_logs_and_names_of_runs(toy, capsys):
     grid = toy(**ONE)
     change_trainer(grid, "print('hello from the trainer')")
-    folder = submitted(grid)
+    folder = _submitted(grid)
     watch(folder)
     (run_id,) = folder.planned_ids()
     assert main(["logs", str(folder.path), run_id[:6], "--follow"]) == 0
@@ -173,7 +159,7 @@ def test_gpus_are_shared_out_and_a_run_has_its_own(toy, monkeypatch):
     trainer = grid.parent / "toy.py"
     times = "{'began': run.save_due * 0.0, 'gpus': float(len(seen)), 'first': float(seen[0])}"
     trainer.write_text(trainer.read_text().replace('metrics={"resumes"', f'metrics={{**{times}, "resumes"'))
-    folder = submitted(grid)
+    folder = _submitted(grid)
     watch(folder)
     records = [folder.record(run_id) for run_id in folder.record_ids()]
     assert sorted(record.metrics["gpus"] for record in records) == [1.0] * 4 + [2.0] * 4
@@ -207,7 +193,7 @@ def test_what_a_run_gets_here_of_what_it_asks_for(asked, gpus, got):
 def test_a_worker_whose_lease_is_taken_over_leaves_and_writes_nothing_more(toy, monkeypatch):
     """A node that was thought dead comes back: what it did since its last save is lost, the run is not."""
     monkeypatch.setattr("sweeps.jobs.lease.BEAT_SECONDS", 0.05)
-    folder = submitted(toy(**ONE, trainer_args="{steps: 3}"), "debug")
+    folder = _submitted(toy(**ONE, trainer_args="{steps: 3}"), "debug")
     (run_id,) = folder.planned_ids()
     undisturbed = folder.record(run_id)
     folder.record_file(run_id).unlink()
@@ -234,7 +220,7 @@ def test_a_worker_whose_lease_is_taken_over_leaves_and_writes_nothing_more(toy, 
 
 def test_checkpoints_go_to_scratch_and_leave_it_when_the_run_is_done(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("MY_SCRATCH", str(tmp_path / "scratch"))
-    folder = submitted(
+    folder = _submitted(
         toy(
             **ONE,
             trainer_args="{steps: 60, seconds: 0.05}",
@@ -252,40 +238,23 @@ def test_checkpoints_go_to_scratch_and_leave_it_when_the_run_is_done(toy, tmp_pa
 def test_scratch_that_is_too_small_or_not_set_is_refused(toy, capsys):
     grid = toy(cluster="{executor: local, slots: 4, scratch: /tmp/x, scratch_gb: 1e-6}")
     with pytest.raises(InputError, match="the checkpoints of 4 runs at once take up to"):
-        submitted(grid)
+        _submitted(grid)
     with pytest.raises(InputError, match="a variable that is not set"):
         load_grid(toy(cluster="{scratch: $NOT_SET_AT_ALL/x}"))
 
 
 def test_checkpoints_are_kept_where_the_grid_says_so(toy):
     cluster = "{executor: debug, save_every: 0.01s, keep_checkpoints: true}"
-    folder = submitted(toy(**ONE, trainer_args="{steps: 4, seconds: 0.02}", cluster=cluster), "debug")
+    folder = _submitted(toy(**ONE, trainer_args="{steps: 4, seconds: 0.02}", cluster=cluster), "debug")
     (run_id,) = folder.planned_ids()
     assert list(folder.run(run_id).glob("checkpoint-*"))
 
 
 def test_few_files_a_run(toy):
-    folder = submitted(toy(trainer_args="{steps: 3}"))
+    folder = _submitted(toy(trainer_args="{steps: 3}"))
     watch(folder)
     files = [path for path in folder.path.rglob("*") if path.is_file() and "code" not in path.parts]
     assert len(files) / 12 <= 10
-
-
-PAIR = """
-name: pair
-objective: hubert
-corpus: {{path: {corpus}}}
-targets: {{clusters: 20, fit_hours: 0.05}}
-model:
-  frontend: logmel
-  position: {{kernel: 16, groups: depthwise}}
-  shapes: [{{layers: 2, width: 24, ffn: 48, heads: 2}}]
-steps: [40]
-unique_hours: [0.1]
-min_updates: 1
-train: {{crop_seconds: 1, batch: 8, peak_lr: 3e-3, eval_hours: 0.01}}
-cluster: {{executor: local, resources: [{{up_to: 1G, processes: {processes}}}]}}
-"""
 
 
 def test_several_processes_train_one_run_as_one_does(corpus, tmp_path, monkeypatch):
@@ -294,9 +263,46 @@ def test_several_processes_train_one_run_as_one_does(corpus, tmp_path, monkeypat
     for processes in (1, 2):
         (tmp_path / str(processes)).mkdir()
         grid = tmp_path / str(processes) / "grid.yaml"
-        grid.write_text(PAIR.format(corpus=corpus.path, processes=processes))
-        folder = submitted(grid)
+        grid.write_text(PAIR.format(corpus=corpus.path, executor="local", together=f"processes: {processes}"))
+        folder = _submitted(grid)
         watch(folder)
         (records[processes],) = (folder.record(run_id) for run_id in folder.record_ids())
     assert [records[n].execution[0]["processes"] for n in (1, 2)] == [1, 2]
     assert records[2].loss == pytest.approx(records[1].loss, rel=1e-5)
+
+
+def test_a_sweep_of_an_older_version_is_read_and_is_submitted_again_to_go_on(toy, capsys):
+    folder = _submitted(toy(), "debug")
+    settings = read_json(folder.sweep_file)
+    old = {key: settings[key] for key in ("name", "grid", "trainer", "slots", "threads", "save_every", "created")}
+    write_json(folder.sweep_file, {**old, "schema": 1, "executor": "slurm", "pilot": False})
+    rows = [{key: value for key, value in row.items() if key != "resources"} for row in folder.plan()]
+    write_json_lines(folder.plan_file, rows)
+    folder.record_file(rows[0]["id"]).unlink()
+    shutil.rmtree(folder.run(rows[0]["id"]) / "attempts")
+    (folder.run(rows[0]["id"]) / "attempts" / "1").mkdir(parents=True)
+    write_json(folder.run(rows[0]["id"]) / "attempts" / "1" / "start.json", {"host": "h", "pid": 1})
+    for command in (["status"], ["collect"], ["why", rows[0]["id"]]):
+        verb, *others = command
+        assert main([verb, str(folder.path), *others]) == 0, command
+    capsys.readouterr()
+    assert main(["retry", str(folder.path)]) == 2
+    assert "submitted by an older version" in capsys.readouterr().err
+    _submitted(toy(), "debug")
+    assert set(states(folder)) == {"completed"}
+
+
+def test_a_changed_trainer_and_a_point_that_is_gone_are_said(toy):
+    grid = toy(trainer_args="{steps: 40, seconds: 0.05}", seeds="[0]", budgets="[1e7]")
+    folder = _submitted(grid)
+    wait_for(lambda: "running" in states(folder))
+    trainer = grid.parent / "toy.py"
+    trainer.write_text(trainer.read_text() + "\n# another version\n")
+    fewer = toy(trainer_args="{steps: 40, seconds: 0.05}", seeds="[0]", budgets="[1e7]", model="{sizes: [100, 300]}")
+    again = submit(make_plan(load_grid(fewer)), results=grid.parent / "results", executor="local")
+    assert "the code has changed since the last submission" in again.remarks[0]
+    gone = [remark for remark in again.remarks if "no longer in the plan" in remark]
+    assert len(gone) == 1
+    run_id = gone[0].rsplit(" ", 1)[1]
+    assert main(["cancel", str(folder.path), "--run", run_id]) == 0
+    watch(folder)

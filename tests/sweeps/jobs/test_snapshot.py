@@ -5,21 +5,15 @@ import sys
 
 from scaling.files import read_json
 from sweeps.folder import SweepFolder
-from sweeps.gridfile import load_grid
 from sweeps.jobs.snapshot import code_folder, take_snapshot
 from sweeps.jobs.status import sweep_status
-from sweeps.jobs.submit import submit
 from sweeps.jobs.watch import watch
-from sweeps.plan import make_plan
-
-
-def submitted(grid, executor="local"):
-    return submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor=executor).folder
+from tests.sweeps.helpers import submitted
 
 
 def test_an_edit_after_the_submission_changes_nothing(toy):
     grid = toy(trainer_args="{steps: 10, seconds: 0.05}", seeds="[0]", cluster="{executor: local, slots: 1}")
-    folder = submitted(grid)
+    folder = submitted(grid, "local").folder
     trainer = grid.parent / "toy.py"
     trainer.write_text(trainer.read_text().replace("1.7 + 40", "9.9 + 40"))
     watch(folder)
@@ -30,7 +24,7 @@ def test_an_edit_after_the_submission_changes_nothing(toy):
 
 
 def test_it_can_be_left_out_and_its_provenance_is_kept(toy):
-    folder = submitted(toy(cluster="{executor: local, slots: 2, snapshot: false}", seeds="[0]"))
+    folder = submitted(toy(cluster="{executor: local, slots: 2, snapshot: false}", seeds="[0]"), "local").folder
     watch(folder)
     code = code_folder(folder, folder.sweep()["code"])
     assert [path.name for path in code.glob("*.py")] == []

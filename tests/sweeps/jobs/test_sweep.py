@@ -16,29 +16,12 @@ from scaling.results import read_records
 from sweeps.cli import main
 from sweeps.collect import write_table
 from sweeps.folder import SweepFolder
-from sweeps.gridfile import load_grid
 from sweeps.jobs.lease import acquire, is_live
 from sweeps.jobs.local import start_queue
 from sweeps.jobs.status import sweep_status
-from sweeps.jobs.submit import submit
 from sweeps.jobs.watch import watch
 from sweeps.jobs.worker import run_one
-from sweeps.plan import make_plan
-
-
-def submitted(grid, executor="debug"):
-    return submit(make_plan(load_grid(grid)), results=grid.parent / "results", executor=executor)
-
-
-def states(folder):
-    return [run.state for run in sweep_status(folder)]
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.05)
+from tests.sweeps.helpers import states, submitted, wait_for
 
 
 def test_the_same_grid_twice_submits_nothing_twice(toy):
