@@ -107,7 +107,9 @@ def _side_by_side(fit: Fit, sample: Sample, spending: Spending) -> dict[str, Any
         row: dict[str, Any] = {}
         if len(fit.parametric.draws):
             drawn = quantity(fit.parametric.draws)
-            row["bootstrap"] = turn(np.nanquantile(drawn, tail)).tolist()
+            drawn = drawn[np.isfinite(drawn)]
+            if len(drawn):
+                row["bootstrap"] = turn(np.quantile(drawn, tail)).tolist()
         if len(sample.log_y) <= MOST_PROFILED:
             ends = profile_interval(sample, quantity, level)
             row["profile"] = [None if end is None else float(turn(end)) for end in ends]

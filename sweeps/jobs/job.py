@@ -5,7 +5,7 @@
 | run SWEEP ID | local queue | one run |
 | element SWEEP INTENT | every process of a SLURM job | the run that the intent names for this element |
 | after SWEEP INTENT CODE | the job's script, after a failure | go on here (exit 0), requeue the job, or leave |
-| keep SWEEP | the keeper, after all jobs | send again what the rule of retries says |
+| keep SWEEP | the keeper, now and then | send again what the rule of retries says |
 | measure FOLDER | `doctor --bench` | the time of a plan's steps on this device |
 """
 

@@ -21,6 +21,9 @@ DEFAULT_PARALLELISM = 32
 MORE_MEMORY = 8
 """A run that ran out of memory asks for twice as much each time, but not more than this times what the grid says."""
 
+BY_HAND = ("submit", "retry", "resume")
+"""Senders that want the sweep to go on, also where it was paused or held."""
+
 Shape = tuple[tuple[str, Any], ...]
 
 
@@ -77,7 +80,8 @@ def send(
     waiting = [run for run in ids if sender.alive(sender.jobs.get(run, ""))]
     new = [run for run in ids if run not in set(waiting)]
     sender.sent.waiting = waiting
-    sender.release_held()
+    if by in BY_HAND:
+        sender.release_held()
     if new or any(map(sender.alive, sender.jobs.values())):
         sender.send_keeper()
     sender.send_runs(new, shrink or {})
@@ -115,7 +119,7 @@ class _Sender:
         return job in self.queue and job != self.instead_of
 
     def release_held(self) -> None:
-        """Let jobs start that a pause holds: who sends wants the sweep to go on."""
+        """Let jobs start that a pause holds."""
         keepers = [intent.jobs[KEEPER] for intent in self.intents if intent.kind == KEEPER and intent.jobs]
         held = [job for job in (*self.jobs.values(), *keepers) if self.alive(job) and self.queue[job].held]
         if held:
