@@ -159,8 +159,9 @@ def _sweep(command: argparse.ArgumentParser) -> None:
 
 
 def _run(command: argparse.ArgumentParser) -> None:
-    _sweep(command)
-    command.add_argument("run", metavar="RUN", help="a run's id, or its beginning")
+    command.add_argument(
+        "run", nargs="+", metavar="[SWEEP] RUN", help="a run's id or its beginning, in a sweep or in any under results/"
+    )
 
 
 def _runs(command: argparse.ArgumentParser, text: str) -> None:

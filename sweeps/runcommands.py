@@ -60,27 +60,40 @@ def status(args: argparse.Namespace) -> int:
 def logs(args: argparse.Namespace) -> int:
     """Print a run's log."""
     from scaling.errors import WorkError
-    from sweeps.folder import SweepFolder
-    from sweeps.jobs.control import find_runs
     from sweeps.jobs.why import print_log
 
-    folder = SweepFolder.find(args.sweep)
-    (run_id,) = find_runs(folder, [args.run])
+    folder, run_id = _one_run(args.run)
     if not print_log(folder, run_id, follow=args.follow, lines=args.lines):
-        message = f"{run_id}: no log yet ({PROGRAM} why {args.sweep} {run_id} says how it stands)"
+        message = f"{run_id}: no log yet ({PROGRAM} why {folder.path} {run_id} says how it stands)"
         raise WorkError(message)
     return 0
 
 
 def why(args: argparse.Namespace) -> int:
     """Say why a run is as it is."""
-    from sweeps.folder import SweepFolder
-    from sweeps.jobs.control import find_runs
     from sweeps.jobs.why import why as why_of
 
-    folder = SweepFolder.find(args.sweep)
-    print(why_of(folder, *find_runs(folder, [args.run])))
+    print(why_of(*_one_run(args.run)))
     return 0
+
+
+def _one_run(names: list[str]) -> tuple[SweepFolder, str]:
+    """Return the sweep and the id of the run that a command line names: SWEEP RUN, SWEEP/RUN, or RUN."""
+    from scaling.errors import InputError
+    from sweeps.folder import SweepFolder
+    from sweeps.jobs.control import find_runs
+    from sweeps.outputs import find_run
+
+    if len(names) > 2:
+        raise InputError("one run at a time", where="RUN", value=names, remedy="name a sweep and a run")
+    if len(names) == 2:
+        folder = SweepFolder.find(names[0])
+        (run_id,) = find_runs(folder, names[1:])
+        return folder, run_id
+    path = find_run(names[0])
+    if not path.is_dir() or path.parent.name != "runs":
+        raise InputError("not a run's folder", where="RUN", value=names[0], remedy="name a sweep and a run")
+    return SweepFolder(path.parent.parent), path.name
 
 
 def cancel(args: argparse.Namespace) -> int:

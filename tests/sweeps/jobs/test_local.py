@@ -143,6 +143,10 @@ def test_logs_and_names_of_runs(toy, capsys):
     (run_id,) = folder.planned_ids()
     assert main(["logs", str(folder.path), run_id[:6], "--follow"]) == 0
     assert "hello from the trainer" in capsys.readouterr().out
+    assert main(["logs", run_id[:6]]) == 0, "in any sweep under results/"
+    assert "hello from the trainer" in capsys.readouterr().out
+    assert main(["why", f"toy/{run_id}"]) == 0
+    assert "next: scaling-fit" in capsys.readouterr().out
     assert main(["logs", str(folder.path), "zzz"]) == 2
     assert "no such run" in capsys.readouterr().err
 
