@@ -20,9 +20,9 @@ from .cluster import daemon, expected_chain, kill, start_cluster, wait_for, writ
 pytestmark = pytest.mark.slurm
 
 RUNS = 100
-STEPS = 60
+STEPS = 80
 SAVE_EVERY = 0.5
-SECONDS = 90
+SECONDS = 60
 """How long things are broken."""
 
 
@@ -42,13 +42,14 @@ class Chaos:
             *("preempt", "node_down", "restart_controller"),
             *(("hang_accounting",) if accounting else ()),
         ]
-        plan = kinds * 4
-        self.random.shuffle(plan)
-        plan = list(dict.fromkeys(kinds)) + plan  # each kind at least once
+        wait_for(lambda: len(self.running()) >= 5)
+        for kind in dict.fromkeys(kinds):  # each at least once, while there is something to break
+            wait_for(getattr(self, kind), 60, show=lambda: kind)  # noqa: B023
+            self.done.append(kind)
+            time.sleep(self.random.uniform(0.2, 1.5))
         until = time.monotonic() + seconds
-        for kind in plan:
-            if time.monotonic() > until:
-                break
+        while time.monotonic() < until and self.running():
+            kind = self.random.choice(kinds)
             if getattr(self, kind)():
                 self.done.append(kind)
             time.sleep(self.random.uniform(0.2, 1.5))
@@ -139,8 +140,6 @@ def test_a_hundred_runs_survive_everything(tmp_path, monkeypatch, accounting, re
     folder = chaos.folder
     wait_for(lambda: len(folder.record_ids()) == RUNS, 420, pause=1)
     print("broken:", {kind: chaos.done.count(kind) for kind in sorted(set(chaos.done))})
-    if accounting:
-        assert set(chaos.done) >= {"kill_task", "requeue", "preempt", "node_down", "restart_controller"}
     planned = {row["id"]: row for row in folder.plan()}
     assert set(folder.record_ids()) == set(planned), "one record a run, and none of another"
     repeated = attempts = 0
