@@ -166,7 +166,7 @@ def _send_elsewhere(folder: SweepFolder, run_id: str, nodes: tuple[str, ...]) ->
 
     try:
         send_again(
-            folder, [run_id], by="job", exclude=filter(None, nodes), instead_of=slurm_job(), patience=SEND_SECONDS
+            folder, [run_id], by="job", exclude=filter(None, nodes), instead_of=[slurm_job()], patience=SEND_SECONDS
         )
     except WorkError as error:
         print(f"{run_id}: {error}: the keeper sends it", flush=True)

@@ -7,6 +7,7 @@ may be closed, and no program of ours has to live through the night.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,6 +24,8 @@ SUBMISSION_SECONDS = 90.0
 """How long to wait for another submission to the same sweep."""
 BAD_NODES = 2
 """Nodes that are left out at most: where runs died on more, it was something that they share."""
+GHOST_SECONDS = 180.0
+"""Time after the end of an attempt in which its job ends too, is requeued, or begins another."""
 NEVER_BEGAN = 3
 """Jobs of a run that may end, one after another, before it began."""
 
@@ -54,7 +57,7 @@ def send_again(
     *,
     by: str,
     exclude: Iterable[str] = (),
-    instead_of: str = "",
+    instead_of: Sequence[str] = (),
     patience: float = SUBMISSION_SECONDS,
 ) -> Sent:
     """Send runs that failed or were stopped, with as much memory as they are found to need."""
@@ -66,7 +69,8 @@ def send_again(
 def keep(folder: SweepFolder) -> str:
     """Send again all runs that died and may be tried again; return a line that says what was done.
 
-    A job that SLURM keeps back since it could not be launched is let go, or cancelled where its run is done.
+    A job that SLURM keeps back since it could not be launched is let go, or cancelled where its run is done. One that
+    SLURM takes for running though it ended (slurmctld died before it could note that) is cancelled.
     """
     if asked := folder.stop_asked():
         return f"{folder.path.name}: {asked}"
@@ -79,6 +83,10 @@ def keep(folder: SweepFolder) -> str:
         site.release([job for run_id, job in stuck.items() if run_id not in done])
         site.cancel([job for run_id, job in stuck.items() if run_id in done])
         left = [run_id for run_id in folder.planned_ids() if run_id not in done]
+        ghosts = [jobs[run_id] for run_id in left if _is_ghost(folder, run_id, queue.get(jobs.get(run_id, "")))]
+        site.cancel(ghosts)
+        for job in ghosts:
+            del queue[job]
         idle = [
             run_id
             for run_id in left
@@ -88,12 +96,24 @@ def keep(folder: SweepFolder) -> str:
         again = [run_id for run_id in idle if verdicts[run_id].action == "again"]
         shrink = {run_id: verdicts[run_id].shrink for run_id in again}
         nodes = _failed_nodes(folder, again, verdicts)
-        sent = send(folder, again, by="keeper", exclude=nodes, shrink=shrink, instead_of=slurm_job())
+        own = [slurm_job(), *ghosts]
+        sent = send(folder, again, by="keeper", exclude=nodes, shrink=shrink, instead_of=own)
     counts = Counter(v.kind or v.reason or "stopped" for v in verdicts.values() if v.action == "leave")
     given_up = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
     return f"{folder.path.name}: {len(done)} done, {len(left) - len(idle)} going on, {len(sent.runs)} sent again" + (
         f", left as they are: {given_up}" if given_up else ""
     )
+
+
+def _is_ghost(folder: SweepFolder, run_id: str, job: site.Queued | None) -> bool:
+    """Whether the attempt of a job that SLURM says runs has ended long ago, and nothing came after it in that job."""
+    if job is None or job.state != "R" or job.started is None or leases.is_live(folder.run(run_id) / "lease.json"):
+        return False
+    last = last_attempt(folder.run(run_id))
+    if last is None or last.job != job.job or last.end is None:
+        return False
+    ended = float(last.end.get("ended", 0.0))
+    return job.started < ended < time.time() - GHOST_SECONDS
 
 
 def verdict(folder: SweepFolder, run_id: str, intents: Sequence[Intent]) -> Verdict:

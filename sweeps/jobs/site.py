@@ -16,6 +16,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Queued:
     name: str
     reason: str
     """Why it waits."""
+    started: float | None = None
+    """When it began, where it runs."""
 
     @property
     def held(self) -> bool:
@@ -183,14 +186,23 @@ def queue() -> dict[str, Queued]:
     Raises:
         UnreachableError: When squeue does not answer.
     """
-    text = run(["squeue", "--me", "--noheader", "--array", "--format=%F_%K|%t|%j|%r"])
+    text = run(["squeue", "--me", "--noheader", "--array", "--format=%F_%K|%t|%j|%S|%r"])
     jobs = {}
     for line in text.splitlines():
-        job, state, name, reason = line.split("|", 3)
+        job, state, name, start, reason = line.split("|", 4)
         if state not in _ENDING:
             job = job.removesuffix("_N/A")
-            jobs[job] = Queued(job=job, state=state, name=name, reason=reason.strip().removeprefix("None"))
+            reason = reason.strip().removeprefix("None")
+            jobs[job] = Queued(job=job, state=state, name=name, reason=reason, started=_time(start))
     return jobs
+
+
+def _time(text: str) -> float | None:
+    """Return a time as SLURM writes it, None where it is not known."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 def accounting(jobs: Sequence[str], *, seconds: float = SACCT_SECONDS) -> dict[str, str]:

@@ -59,7 +59,7 @@ def send(
     by: str,
     exclude: Iterable[str] = (),
     shrink: Mapping[str, int] | None = None,
-    instead_of: str = "",
+    instead_of: Sequence[str] = (),
 ) -> Sent:
     """Send runs as job arrays, those left out whose job waits or runs. The caller holds the lease on submissions.
 
@@ -69,7 +69,7 @@ def send(
         by: Who sends: `submit`, `retry`, `resume`, `keeper`, `job`.
         exclude: Nodes that failed.
         shrink: How often a run ran out of memory: it asks for twice the memory each time.
-        instead_of: A job that is about to end and does not count as one that waits or runs.
+        instead_of: Jobs that are about to end and do not count as ones that wait or run.
 
     Raises:
         InputError: When the sweep was submitted by an older version.
@@ -101,7 +101,7 @@ def check_version(folder: SweepFolder) -> None:
 class _Sender:
     """One call of `send`: what is in the queue, and what was sent so far."""
 
-    def __init__(self, folder: SweepFolder, *, by: str, exclude: Iterable[str], instead_of: str) -> None:
+    def __init__(self, folder: SweepFolder, *, by: str, exclude: Iterable[str], instead_of: Sequence[str]) -> None:
         self.folder, self.by, self.instead_of = folder, by, instead_of
         self.exclude = sorted(set(exclude))
         self.settings = folder.sweep()
@@ -115,8 +115,8 @@ class _Sender:
         """Whether a keeper looks after what is left."""
 
     def alive(self, job: str) -> bool:
-        """Whether a job waits or runs, but for the one that is about to end."""
-        return job in self.queue and job != self.instead_of
+        """Whether a job waits or runs, but for those that are about to end."""
+        return job in self.queue and job not in self.instead_of
 
     def release_held(self) -> None:
         """Let jobs start that a pause holds."""

@@ -138,7 +138,7 @@ def test_a_hundred_runs_survive_everything(tmp_path, monkeypatch, accounting, re
     chaos.play(SECONDS if accounting else SECONDS / 2, accounting=accounting)
     start_cluster()
     folder = chaos.folder
-    wait_for(lambda: len(folder.record_ids()) == RUNS, 420, pause=1)
+    wait_for(lambda: len(folder.record_ids()) == RUNS, 600, pause=1)
     print("broken:", {kind: chaos.done.count(kind) for kind in sorted(set(chaos.done))})
     planned = {row["id"]: row for row in folder.plan()}
     assert set(folder.record_ids()) == set(planned), "one record a run, and none of another"
