@@ -204,18 +204,17 @@ def number_of(checkpoint: Path) -> int:
 
 
 def _logged_after(metrics: Path, kept: int) -> dict[str, float]:
-    """Return the steps and seconds between the last line that is kept and the last one there is."""
+    """Return the steps after the last line that is kept, and the seconds in which they were logged."""
     with metrics.open("rb") as file:
         file.seek(max(0, kept - TAIL_BYTES))
         before = file.read(min(kept, TAIL_BYTES)).splitlines()
-        file.seek(0, 2)
-        file.seek(max(kept, file.tell() - TAIL_BYTES))
         after = file.read().splitlines()
-    first, last = _last_line(before), _last_line(after)
+    first, last, line_before = _last_line(after[:1]), _last_line(after), _last_line(before)
     if last is None:
         return {}
-    first = first or {"step": 0, "time": (_last_line(after[:1]) or last)["time"]}
-    return {"steps": last["step"] - first["step"], "seconds": round(last["time"] - first["time"], 3)}
+    steps = last["step"] - (line_before["step"] if line_before else 0)
+    # not from the line before on: between them the run may have waited in a queue
+    return {"steps": steps, "seconds": round(last["time"] - (first or last)["time"], 3)}
 
 
 def _last_line(lines: list[bytes]) -> dict[str, Any] | None:

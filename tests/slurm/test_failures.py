@@ -53,14 +53,14 @@ def test_processes_that_are_stopped_wait_for_the_one_that_saves(tmp_path):
     record = folder.record(folder.record_ids()[0])
     assert (record.metrics["resumes"], record.steps_repeated) == (1.0, 0)
     assert record.metrics["chain"] == expected_chain(150, 0)
-    assert outcomes(folder, record.id) == ["stopped", "completed"]
+    wait_for(lambda: outcomes(folder, record.id) == ["stopped", "completed"], 10)
 
 
 def test_a_node_that_runs_out_of_memory_is_asked_for_more(tmp_path):
     folder = submitted(write_grid(tmp_path, steps=3, args="{hog: 330}")).folder
     wait_for(lambda: len(folder.record_ids()) == 1, 120)
     (run_id,) = folder.record_ids()
-    assert outcomes(folder, run_id) == ["memory", "completed"]
+    wait_for(lambda: outcomes(folder, run_id) == ["memory", "completed"], 10)
     asked = [intent.resources["memory_gb"] for intent in intents_of(folder) if intent.kind == RUNS]
     assert asked == [0.25, 0.5]
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from scaling import InputError
-from scaling.files import read_json
 from scaling.results import read_records
 from sweeps.cli import main
 from sweeps.gridfile import load_grid
@@ -20,7 +19,7 @@ from sweeps.jobs.watch import watch
 from sweeps.plan import make_plan
 
 from ..sweeps.conftest import toy  # noqa: F401 - a fixture
-from ..sweeps.helpers import PAIR
+from ..sweeps.helpers import PAIR, outcomes
 from .cluster import jobs_of, states, submitted, wait_for
 
 pytestmark = pytest.mark.slurm
@@ -70,20 +69,15 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(toy):  # noqa: F811
     assert folder.record(run_id).metrics["resumes"] == 1.0
 
 
-def one_run(make, partition, **cluster):
+def one_run(make, partition, steps=450, **cluster):
     more = "".join(f", {key}: {value}" for key, value in cluster.items())
     return make(
         cluster=f"{{executor: slurm, save_every: 1h, slurm: {{partition: {partition}{more}}}}}",
         seeds="[0]",
         budgets="[1e7]",
         model="{sizes: [100]}",
-        trainer_args="{steps: 450, seconds: 0.1}",
+        trainer_args=f"{{steps: {steps}, seconds: 0.1}}",
     )
-
-
-def outcomes(folder, run_id):
-    files = sorted((folder.run(run_id) / "attempts").glob("*/exit.json"))
-    return [read_json(file)["outcome"] for file in files]
 
 
 def test_a_preempted_job_saves_and_goes_on(toy):  # noqa: F811
@@ -96,16 +90,16 @@ def test_a_preempted_job_saves_and_goes_on(toy):  # noqa: F811
         timeout=90,
     )
     wait_for(lambda: folder.record_file(run_id).exists(), 240)
-    assert outcomes(folder, run_id) == ["stopped", "completed"]
+    wait_for(lambda: outcomes(folder, run_id) == ["stopped", "completed"], 10)
     assert folder.record(run_id).metrics["resumes"] == 1.0, "it saved in the grace time, long before save_every"
 
 
 def test_a_job_saves_before_its_time_limit_and_is_requeued(toy):  # noqa: F811
-    folder = submitted(one_run(toy, "main", timeout="2m")).folder  # the signal comes 90 s before the end
+    folder = submitted(one_run(toy, "main", steps=1100, timeout="2m")).folder  # the signal comes 30 s before the end
     run_id = sweep_status(folder)[0].id
     wait_for(lambda: folder.record_file(run_id).exists(), 300)
+    wait_for(lambda: outcomes(folder, run_id)[-1] == "completed", 10)
     found = outcomes(folder, run_id)
-    assert found[-1] == "completed"
     assert set(found[:-1]) == {"stopped"}
     assert folder.record(run_id).metrics["resumes"] == len(found) - 1 >= 1
 
