@@ -27,7 +27,7 @@ demo: $(READY)
 	$(BIN)/scaling-fit results/quickstart --out fits/quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto -m "not slow and not slurm"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
