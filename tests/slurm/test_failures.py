@@ -11,6 +11,7 @@ from sweeps.cli import main
 from sweeps.folder import SweepFolder
 from sweeps.jobs import site
 from sweeps.jobs.intents import KEEPER, RUNS, intents_of
+from sweeps.jobs.keeper import keep
 from sweeps.jobs.status import sweep_status
 
 from ..sweeps.helpers import outcomes
@@ -85,6 +86,26 @@ def test_the_keeper_outlives_a_squeue_that_fails(tmp_path, monkeypatch):
     broken.unlink()
     wait_for(lambda: len(folder.record_ids()) == 1, 120)
     assert folder.record(folder.record_ids()[0]).metrics["chain"] == expected_chain(100, 0)
+
+
+def test_a_job_that_lives_on_after_its_run_is_cancelled_and_the_run_sent_anew(tmp_path, monkeypatch):
+    """As SLURM thinks of a job whose end its controller did not live to note: here its script hangs after the run."""
+    setup = 'srun() { command srun "$@" || { sleep 600; return 75; }; }'
+    folder = submitted(write_grid(tmp_path, steps=100, more=f", keeper: false, setup: ['{setup}']")).folder
+    (run_id,) = folder.planned_ids()
+    wait_for(lambda: sweep_status(folder)[0].progress > 0.2)
+    (job,) = site.queue()
+    site.warn([job])
+    wait_for(lambda: outcomes(folder, run_id) == ["stopped"])
+    assert "0 sent again" in keep(folder), "its job may be about to end"
+    monkeypatch.setattr("sweeps.jobs.keeper.GHOST_SECONDS", 1.0)
+    time.sleep(2)
+    assert site.queue()[job].state == "R"
+    assert "1 sent again" in keep(folder)
+    wait_for(lambda: job not in site.queue())
+    wait_for(lambda: len(folder.record_ids()) == 1)
+    record = folder.record(run_id)
+    assert (record.attempts, record.metrics["chain"]) == (2, expected_chain(100, 0))
 
 
 def test_a_partition_that_is_not_there_is_said_and_leaves_no_keeper(tmp_path, capsys):

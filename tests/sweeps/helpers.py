@@ -48,3 +48,8 @@ def wait_for(condition, seconds=90, pause=0.05, show=str):
     while not condition():
         assert time.monotonic() < until, f"waited too long: {show()}"
         time.sleep(pause)
+
+
+def by_name(checks):
+    """Return name -> check of what doctor found."""
+    return {check.name: check for check in checks}
