@@ -48,6 +48,8 @@ class Optimum:
     it}."""
     log_n_draws: np.ndarray | None = field(default=None, repr=False, compare=False)
     """Draws of log N*."""
+    loss_draws: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """Draws of L*."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as the contract of `--json` says."""
@@ -93,6 +95,7 @@ def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: floa
                 local_exponent=None,
                 reach=own.budget / largest if np.isfinite(own.budget) else None,
                 log_n_draws=draws if len(draws) else None,
+                loss_draws=isoflop.loss_draws(i) if len(draws) else None,
             )
     return _line_optimum(isoflop, budget, largest, level)
 
@@ -123,6 +126,7 @@ def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float)
         local_exponent=Estimate.of(exponents["a"][0], exponents["a"][1], level),
         reach=budget / largest,
         log_n_draws=n_draws if len(n_draws) else None,
+        loss_draws=loss_draws if len(n_draws) and isoflop.spans(budget) else None,
     )
 
 
@@ -181,6 +185,7 @@ def parametric_optimum(
         batch=batch,
         limited=limited_optimum(parametric, spending, budget, float(best[0]), limit),
         log_n_draws=n_draws if len(draws) else None,
+        loss_draws=loss_draws if len(draws) else None,
     )
 
 

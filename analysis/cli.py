@@ -15,10 +15,10 @@ from scaling.command import add_common, run_command
 if TYPE_CHECKING:
     from analysis.data.table import RunTable
     from analysis.fitting import Fit
+    from analysis.outputs import Outputs
 
 PROGRAM = "scaling-fit"
 MIN_DRAWS = 20
-FORMATS = ("pdf", "png")
 COLUMNS = (
     ("n", "model size"),
     ("d", "data seen"),
@@ -31,7 +31,9 @@ COLUMNS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 any group fitted, 1 no fit, 2 the input is wrong."""
-    return run_command(_parser(), argv)
+    parser = _parser()
+    parser.set_defaults(typed=list(sys.argv[1:] if argv is None else argv))
+    return run_command(parser, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,18 +112,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the fit as JSON, and no folder unless --out is given; - for standard output",
     )
+    out.add_argument("--figures", type=Path, metavar="DIR", help="draw every figure of a paper that the runs allow")
+    out.add_argument(
+        "--venue", default="neurips", help="whose page they go on: icml, acl, icassp, ... (default: %(default)s)"
+    )
+    out.add_argument("--column", default="single", help="width: single or double column (default: %(default)s)")
+    out.add_argument("--report", type=Path, metavar="FILE", help="write everything as one HTML page")
     add_common(parser)
     return parser
 
 
 def _fit(args: argparse.Namespace) -> int:
     from analysis.data.loading import load
+    from analysis.figures.study import Study
     from analysis.summary import summarise
     from scaling.errors import InputError, WorkError
     from scaling.units import parse_count
 
     budgets = [parse_count(budget, where="--budget") for budget in args.budget]
     _check(args)
+    show = (lambda *_, **__: None) if args.json == "-" else print
+    # what was written is no part of a page of HTML or LaTeX
+    tell = show if args.format == "text" or args.json == "-" else lambda text: print(text, file=sys.stderr)
+    outputs = _outputs(args, tell)
     tables: list[RunTable] = []
     for path, name in zip(args.paths, _names(args.paths), strict=True):
         loaded = load(
@@ -138,14 +151,11 @@ def _fit(args: argparse.Namespace) -> int:
             flops_per_param_token=args.flops_per_param_token,
         )
         tables += [replace(table, label=f"{name} {table.label}".strip()) for table in loaded]
-    show = (lambda *_, **__: None) if args.json == "-" else print
-    # what was written is no part of a page of HTML or LaTeX
-    tell = show if args.format == "text" or args.json == "-" else lambda text: print(text, file=sys.stderr)
     if args.compare:
         return _compare(args, tables, budgets, show)
     if len(tables) > 1 and args.format == "text":
         show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
-    fits: list[tuple[RunTable, Fit]] = []
+    studies: list[Study] = []
     failures: list[Exception] = []
     for table in tables:
         try:
@@ -155,12 +165,30 @@ def _fit(args: argparse.Namespace) -> int:
             if len(tables) > 1:
                 print(f"{table.label or table.source['path']}: {error}\n", file=sys.stderr)
             continue
-        fits.append((table, fitted))
+        studies.append(Study(fit=fitted, table=table))
         show(summarise(fitted.to_dict(), args.format, details=args.details) + "\n")
-    if not fits:
+    if not studies:
         raise failures[0]
-    _write(args, fits, failures, many=len(tables) > 1, show=tell)
+    outputs.write(studies, failures, many=len(tables) > 1)
     return 0
+
+
+def _outputs(args: argparse.Namespace, tell: Any) -> Outputs:
+    """Return what to write: a folder of its own where no other output is asked for."""
+    from analysis.outputs import Outputs
+
+    asked = Outputs(
+        out=Path("fits") / Path(args.paths[0]).resolve().stem if args.out is None and args.json is None else args.out,
+        json=args.json,
+        figures=args.figures,
+        report=args.report,
+        venue=args.venue,
+        column=args.column,
+        command=[PROGRAM, *args.typed],
+        tell=tell,
+    )
+    asked.check()
+    return asked
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -251,7 +279,8 @@ def _compare(args: argparse.Namespace, tables: list[RunTable], budgets: list[flo
 
     given = {"--interval": args.interval != "auto", "--weights": args.weights, "--max-params": args.max_params,
              "--unique": args.unique or args.unique_hours, "--curve": args.curve != "auto", "--quick": args.quick,
-             "--details": args.details, "--format": args.format != "text"}  # fmt: skip
+             "--details": args.details, "--format": args.format != "text", "--figures": args.figures,
+             "--report": args.report}  # fmt: skip
     if ignored := [option for option, value in given.items() if value]:
         raise InputError("not an option of --compare", where=ignored[0], value=args.__dict__.get(ignored[0][2:]))
     found = compare(
@@ -272,64 +301,6 @@ def _compare(args: argparse.Namespace, tables: list[RunTable], budgets: list[flo
         write_json(path, found.to_dict())
         show(f"wrote {path}")
     return 0
-
-
-def _write(
-    args: argparse.Namespace,
-    fits: list[tuple[RunTable, Fit]],
-    failures: list[Exception],
-    *,
-    many: bool,
-    show: Any,
-) -> None:
-    """Write what was asked for: one folder a group, and the JSON of all of them."""
-    from scaling.files import plain, write_json
-
-    out = args.out
-    if out is None and args.json is None:
-        out = Path("fits") / Path(args.paths[0]).resolve().stem
-    if out is not None:
-        slugs = [_slug(fitted.label) for _, fitted in fits]
-        for i, (table, fitted) in enumerate(fits):
-            unique = slugs[i] if slugs.count(slugs[i]) == 1 else f"{slugs[i]}-{i}"
-            folder = out / unique if many else out
-            files = write_outputs(fitted, table, folder)
-            show(f"wrote {', '.join(str(path) for path in files)}")
-    if args.json is not None:
-        values: dict[str, Any] = fits[0][1].to_dict()
-        if many:
-            values = {"groups": {fitted.label: fitted.to_dict() for _, fitted in fits}}
-            values["failed"] = [str(error) for error in failures]
-        if args.json == "-":
-            print(json.dumps(plain(values), indent=1))
-        else:
-            write_json(Path(args.json), values)
-            show(f"wrote {args.json}")
-
-
-def write_outputs(fitted: Fit, table: RunTable, folder: Path) -> list[Path]:
-    """Write fit.json, its draws, and the isoFLOP figure where there is a budget to draw; return the files."""
-    from analysis.store import save_fit
-
-    files = [save_fit(fitted, folder)]
-    if fitted.isoflop.parabolas:
-        import matplotlib
-
-        from analysis.figures.isoflop import isoflop_data, plot_isoflop
-        from analysis.figures.style import HEIGHT, RC, WIDTH, save_figure
-
-        with matplotlib.rc_context(RC):
-            from matplotlib.figure import Figure
-
-            figure = Figure(figsize=(WIDTH, HEIGHT))
-            plot_isoflop(fitted, table.runs, figure.subplots())
-            files += save_figure(figure, isoflop_data(fitted, table.runs), folder, "isoflop", FORMATS)
-    return files
-
-
-def _slug(label: str) -> str:
-    """Return a label as a folder's name."""
-    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in label).strip(".") or "group"
 
 
 if __name__ == "__main__":

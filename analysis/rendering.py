@@ -93,15 +93,15 @@ def _latex(blocks: Sequence[Block]) -> str:
     parts = []
     for block in blocks:
         if isinstance(block, Line):
-            parts.append(rf"\paragraph{{Warning.}} {_tex(block.text)}" if block.warning else _tex(block.text) + r"\par")
+            parts.append(rf"\paragraph{{Warning.}} {tex(block.text)}" if block.warning else tex(block.text) + r"\par")
             continue
-        parts.append(rf"\begin{{table}}{chr(10)}\centering{chr(10)}\caption{{{_tex(block.title.rstrip(':'))}.}}")
+        parts.append(rf"\begin{{table}}{chr(10)}\centering{chr(10)}\caption{{{tex(block.title.rstrip(':'))}.}}")
         if block.rows:
             columns = "".join("l" if i in block.left else "r" for i in range(len(block.header)))
-            lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(_tex, block.header)) + r" \\"]
-            lines += [r"\midrule", *(" & ".join(map(_tex, row)) + r" \\" for row in block.rows)]
+            lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(tex, block.header)) + r" \\"]
+            lines += [r"\midrule", *(" & ".join(map(tex, row)) + r" \\" for row in block.rows)]
             parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
-        parts += [_tex(note) + r"\par" for note in block.notes]
+        parts += [tex(note) + r"\par" for note in block.notes]
         parts.append(r"\end{table}")
     return "\n".join(parts)
 
@@ -111,11 +111,11 @@ _TEX = {"\\": r"\textbackslash{}", "~": r"$\sim$", "^": r"\^{}", "<": r"$<$", ">
 }
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
     r"""Return text with LaTeX's signs escaped.
 
     Example:
-        >>> print(_tex("95% of N* ~ C^a"))
+        >>> print(tex("95% of N* ~ C^a"))
         95\% of N* $\sim$ C\^{}a
     """
     return "".join(_TEX.get(c, c) for c in text)

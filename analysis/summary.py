@@ -15,13 +15,26 @@ SHOWN_BUDGETS = 20
 
 def summarise(fit: dict[str, Any], form: str = "text", *, details: bool = False) -> str:
     """Return what `scaling-fit` prints for one group, as `text`, `html` or `latex`."""
+    parts = sections(fit)
+    shown = [name for name in parts if details or name != "details"]
+    return render([block for name in shown for block in parts[name]], form)
+
+
+def sections(fit: dict[str, Any]) -> dict[str, list[Block]]:
+    """Return all that there is to say of a fit, by part, in the order in which it is printed."""
     from analysis.details import detailed
 
-    blocks = [_headline(fit), *_answers(fit), *_budgets(fit), *_approaches(fit), *_law(fit), *_scores(fit)]
-    if details:
-        blocks += detailed(fit)
-    blocks += [Line(warning["message"], warning=True) for warning in fit["warnings"]]
-    return render([*blocks, *_excluded(fit)], form)
+    return {
+        "headline": [_headline(fit)],
+        "answers": _answers(fit),
+        "budgets": _budgets(fit),
+        "approaches": _approaches(fit),
+        "law": _law(fit),
+        "scores": _scores(fit),
+        "details": detailed(fit),
+        "warnings": [Line(warning["message"], warning=True) for warning in fit["warnings"]],
+        "excluded": _excluded(fit),
+    }
 
 
 def _headline(fit: dict[str, Any]) -> Line:
@@ -38,7 +51,7 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
     drawn = intervals["draws"] > 0
     how = f"{intervals['level']:.0%} intervals ({intervals['method']})" if drawn else "without intervals"
     approach = "isoFLOP minima" if fit["headline"] == "isoflop" else fit["law"]["equation"]
-    repeats = f", of {_data_format(fit)(fit['unique'])} unique data" if fit["unique"] else ""
+    repeats = f", of {data_format(fit)(fit['unique'])} unique data" if fit["unique"] else ""
     wide = any(answer["spanning"] for answer in fit["optimum"])
     header = ["budget", "N*", *(["over laws and choices"] if wide else []), "D*", "L*", "within 0.5 %", "reach"]
     rows, notes = [], []
@@ -49,7 +62,7 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
                 budget,
                 _interval(answer["N"], format_count, drawn, least="0"),
                 *([_ends(answer["spanning"])] if wide else []),
-                _interval(answer["D"], _data_format(fit), drawn, least="0") if answer["D"] else "-",
+                _interval(answer["D"], data_format(fit), drawn, least="0") if answer["D"] else "-",
                 _interval(answer["loss"], lambda value: f"{value:.4f}", drawn) if answer["loss"] else "-",
                 f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
                 f"{answer['reach']:.2g}x" if answer["reach"] else "-",
@@ -75,7 +88,7 @@ def _notes(answer: dict[str, Any], budget: str, fit: dict[str, Any]) -> list[str
         notes.append(f"at {budget} the best batch is {_interval(answer['batch'], format_count, True, least='0')}")
     if answer["limited"]:
         limited = answer["limited"]
-        data = _data_format(fit)(limited["D"])
+        data = data_format(fit)(limited["D"])
         notes.append(
             f"at {budget} with at most {format_count(limited['limit'])} parameters: D {data}, loss "
             f"{limited['loss']:.4f}, {limited['compute']:.2f}x the compute that the best size needs for it"
@@ -118,7 +131,7 @@ def _budgets(fit: dict[str, Any]) -> list[Block]:
 def _unique_of(curve: dict[str, Any], fit: dict[str, Any]) -> str:
     """Return how much unique data the runs of a budget had, where budgets differ in it."""
     several = len({other["unique"] for other in fit["approaches"]["isoflop"]["budgets"]}) > 1
-    return f" of {_data_format(fit)(curve['unique'])}" if several and curve["unique"] else ""
+    return f" of {data_format(fit)(curve['unique'])}" if several and curve["unique"] else ""
 
 
 def _approaches(fit: dict[str, Any]) -> list[Block]:
@@ -222,7 +235,8 @@ def _interval(estimate: dict[str, Any], show: Callable[[float], str], drawn: boo
     return f"{text} [{show(low) if low is not None else least}, {show(high) if high is not None else 'inf'}]"
 
 
-def _data_format(fit: dict[str, Any]) -> Any:
+def data_format(fit: dict[str, Any]) -> Any:
+    """Return how an amount of data is written: frames as hours of audio, others as counts."""
     if fit["data_unit"] == "frames":
         return lambda frames: format_hours(frames / FRAMES_PER_SECOND / 3600)
     return format_count

@@ -124,7 +124,17 @@ def near_optimal(law: Law, theta: np.ndarray, spending: Spending, budget: float)
     losses = spending.log_loss(law, theta, budget, grid)[0]
     middle = 10 * GRID
     far = ~(losses <= losses[middle] + np.log1p(NEAR))
-    # the valley around N* and not another one far off
-    left = middle - int(np.argmax(far[middle::-1])) + 1 if far[:middle].any() else 0
-    right = middle + int(np.argmax(far[middle:])) - 1 if far[middle:].any() else len(grid) - 1
-    return float(np.exp(grid[left])), float(np.exp(grid[right]))
+    # the valley around N* and not another one far off; between grid points the loss is as good as straight
+    rise = losses - losses[middle] - np.log1p(NEAR)
+    left = middle - int(np.argmax(far[middle::-1])) if far[:middle].any() else -1
+    right = middle + int(np.argmax(far[middle:])) if far[middle:].any() else -1
+    low = grid[0] if left < 0 else _crossing(grid, rise, left)
+    high = grid[-1] if right < 0 else _crossing(grid, rise, right - 1)
+    return float(np.exp(low)), float(np.exp(high))
+
+
+def _crossing(x: np.ndarray, y: np.ndarray, i: int) -> float:
+    """Return where y is zero on the straight line from point i to the next; the finite one where one is not."""
+    if not np.isfinite(y[i]) or not np.isfinite(y[i + 1]):
+        return float(x[i] if np.isfinite(y[i]) else x[i + 1])
+    return float(x[i] + (x[i + 1] - x[i]) * y[i] / (y[i] - y[i + 1]))

@@ -52,6 +52,37 @@ def profile_interval(sample: Sample, quantity: Quantity, level: float) -> tuple[
     return low, high
 
 
+def profile_curve(sample: Sample, index: int, most: float, *, points: int, rise: float) -> list[tuple[float, float]]:
+    """Return (theta_i, rise of the objective over the interval's threshold) along a parameter's profile, ascending.
+
+    Args:
+        sample: The fit.
+        index: Number of the parameter.
+        most: Threshold of 2 (F_q - F) / s.
+        points: On either side of the estimate.
+        rise: How far to follow it, in thresholds.
+    """
+    scale = deviance_scale(sample)
+    if not scale > 0:
+        return []
+    value, _, hessian = _derivatives(sample, sample.theta)
+    spread = float(np.sqrt(max(np.linalg.pinv(hessian, hermitian=True)[index, index], 0.0) * scale * most))
+    found = [(float(sample.theta[index]), 0.0)]
+    for sign in (-1, 1):
+        theta = sample.theta
+        for i in range(1, points + 1):
+            target = float(sample.theta[index] + sign * i * spread * np.sqrt(rise) / points)
+            moved = _constrained(sample, lambda t: np.atleast_2d(t)[:, index], theta, target)
+            if moved is None:
+                break
+            theta = moved
+            height = (float(_derivatives(sample, theta)[0]) - value) / (scale * most / 2)
+            found.append((target, height))
+            if height > 2 * rise:
+                break
+    return sorted(found)
+
+
 def deviance_scale(sample: Sample) -> float:
     """Return s; NaN for least absolute deviations."""
     if sample.objective.name == "lad":

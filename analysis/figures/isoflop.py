@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.estimates import Estimate
-from analysis.figures.style import ordered_colours
-from scaling.units import format_count, format_flops
+from analysis.figures.axes import MANY, axes_or_new, legend_above, loss_axis, points, side_by_side, size_axis
+from analysis.figures.drawing import Drawing
+from analysis.figures.study import Study
+from analysis.figures.style import MARKERS, flops_text, ordered_colours, ordered_map
+from scaling.units import format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from analysis.approaches.isoflop import Parabola
     from analysis.fitting import Fit
 
-POINTS = 200
+POINTS = 100
 MOST_NAMED = 10
 """Budgets that a legend has room for."""
 MARGIN = 0.06
@@ -37,28 +42,25 @@ def plot_isoflop(fit: Fit, runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns:
         The axes.
     """
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots()[1]
+    ax = axes_or_new(ax)
     parabolas = fit.isoflop.parabolas
     several = len({p.unique for p in parabolas}) > 1
-    for p, colour in zip(parabolas, ordered_colours(len(parabolas)), strict=True):
-        points = runs.iloc[p.rows]
+    for i, (p, colour) in enumerate(zip(parabolas, ordered_colours(len(parabolas)), strict=True)):
+        part = runs.iloc[p.rows]
         counts = p.status == "bracketed"
-        label = format_flops(p.budget) if np.isfinite(p.budget) else "runs"
+        label = flops_text(p.budget) if np.isfinite(p.budget) else "runs"
         if several and np.isfinite(p.unique):
             label += f", {format_count(p.unique)} unique"
-        ax.plot(points["N"], points["loss"], "o", color=colour, label=label if counts else f"{label} ({p.status})")
+        label = label if counts else f"{label} ({p.status})"
+        marker = MARKERS[i % len(MARKERS)] if len(parabolas) <= MOST_NAMED and len(part) <= MANY else "o"
+        points(ax, part["N"], part["loss"], marker=marker, color=colour, label=label, of=len(runs))
         if p.status != "too-few":
             x = _curve(p)
             ax.plot(np.exp(x), p.predict(x), "-" if counts else "--", color=colour, alpha=1 if counts else 0.6)
     for i in _counting(fit):
         _minimum(ax, fit, i)
-    ax.set_xscale("log")
-    ax.set_xlabel("model size $N$ (parameters)")
-    ax.set_ylabel(f"{fit.loss_name} $L$" if fit.loss_name != "loss" else "validation loss $L$")
-    _size_ticks(ax)
+    size_axis(ax)
+    loss_axis(ax, fit)
     _name_budgets(ax, parabolas)
     return ax
 
@@ -66,34 +68,28 @@ def plot_isoflop(fit: Fit, runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def _name_budgets(ax: Axes, parabolas: list[Parabola]) -> None:
     """Name the budgets: in a legend, or along a colour bar where they are too many for one."""
     if len(parabolas) <= MOST_NAMED:
-        ax.legend(title="training FLOPs" if np.isfinite(parabolas[0].budget) else None, loc="best")
+        legend_above(ax, title="training FLOPs" if np.isfinite(parabolas[0].budget) else None)
         return
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, LogNorm
+    from matplotlib.colors import LogNorm
 
     budgets = [p.budget for p in parabolas]
-    scale = ScalarMappable(LogNorm(min(budgets), max(budgets)), ListedColormap(ordered_colours(len(budgets))))
-    ax.figure.colorbar(scale, ax=ax, label="training FLOPs (dashed: no minimum that counts)")
+    scale = ScalarMappable(LogNorm(min(budgets), max(budgets)), ordered_map())
+    ax.figure.colorbar(scale, ax=ax, label="training FLOPs", pad=0.02)
 
 
 def isoflop_data(fit: Fit, runs: pd.DataFrame) -> pd.DataFrame:
     """Return what the figure shows as a table: runs, then minima, then the curves."""
     rows: list[dict[str, Any]] = []
     for p in fit.isoflop.parabolas:
-        for _, run in runs.iloc[p.rows].iterrows():
-            rows.append({"kind": "run", "budget": p.budget, "N": run["N"], "loss": run["loss"], "row": run["row"]})
+        part = runs.iloc[p.rows]
+        rows += [
+            {"kind": "run", "budget": p.budget, "N": n, "loss": loss, "row": row}
+            for n, loss, row in zip(part["N"], part["loss"], part["row"], strict=True)
+        ]
     for i in _counting(fit):
         p, N = fit.isoflop.parabolas[i], _size_interval(fit, i)
-        rows.append(
-            {
-                "kind": "minimum",
-                "budget": p.budget,
-                "N": N.value,
-                "loss": p.loss,
-                "low": N.low,
-                "high": N.high,
-            }
-        )
+        rows.append({"kind": "minimum", "budget": p.budget, "N": N.value, "loss": p.loss, "low": N.low, "high": N.high})
     for p in fit.isoflop.parabolas:
         if p.status != "too-few":
             x = _curve(p)
@@ -123,16 +119,29 @@ def _minimum(ax: Axes, fit: Fit, i: int) -> None:
     p, N = fit.isoflop.parabolas[i], _size_interval(fit, i)
     if N.low is not None and N.high is not None:
         ends = np.clip([N.low, N.high], np.exp(p.low), np.exp(p.high))
-        ax.plot(ends, [p.loss, p.loss], "-", color="black", linewidth=0.8, zorder=4)
-    ax.plot([N.value], [p.loss], "D", markerfacecolor="white", markeredgecolor="black", markersize=5.5, zorder=5)
+        ax.plot(ends, [p.loss, p.loss], "-", color="black", linewidth=0.9, zorder=4)
+    ax.plot([N.value], [p.loss], "D", markerfacecolor="white", markeredgecolor="black", markersize=5, zorder=5)
 
 
-def _size_ticks(ax: Axes) -> None:
-    """Label the sizes as 10k, 1M, with ticks at 1, 2 and 5 where decades are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _draw(studies: Sequence[Study], figure: Figure) -> None:
+    side_by_side(figure, [lambda ax: plot_isoflop(studies[0].fit, studies[0].runs, ax)], aspect=0.62)
 
-    low, high = ax.get_xlim()
-    few = np.log10(high / low) < 2.2
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+
+def _caption(studies: Sequence[Study]) -> str:
+    fit = studies[0].fit
+    if not _counting(fit):
+        return "No minimum counts: dashed curves are named by their verdict."
+    how = f", bars: {studies[0].band_label('isoflop')} intervals" if fit.isoflop.intervals else ""
+    curves = f" Curves: {fit.isoflop.method}." if fit.isoflop.method else ""
+    dashed = " Dashed: no minimum that counts." if len(_counting(fit)) < len(fit.isoflop.parabolas) else ""
+    return f"Points: runs. Open diamonds: minima that count{how}.{dashed}{curves}"
+
+
+FIGURE = Drawing(
+    name="isoflop",
+    title="Loss over model size at every budget",
+    why_not=lambda studies: "" if studies[0].fit.isoflop.parabolas else "no budget has three sizes",
+    caption=_caption,
+    data=lambda studies: isoflop_data(studies[0].fit, studies[0].runs),
+    draw=_draw,
+)

@@ -1,0 +1,117 @@
+"""How size and data grow with compute: N*(C) and D*(C) by every approach, with bands and published laws.
+
+Chinchilla's figures 1, 2 and 3 (Hoffmann et al. 2022, arXiv 2203.15556), right-hand panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.axes import axes_or_new, beyond, data_axis, flops_axis, legend_above, side_by_side, size_axis
+from analysis.figures.drawing import Drawing
+from analysis.figures.paths import NAMES, STYLES, exponent_text, paths, plot_path, plot_points
+from analysis.figures.published import PUBLISHED
+from analysis.figures.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SYMBOLS = {"N": "a", "D": "b"}
+
+
+def plot_allocation(study: Study, quantity: str = "N", ax: Axes | None = None) -> Axes:
+    """Draw N* or D* over compute.
+
+    Args:
+        study: The fit and its runs.
+        quantity: `N` or `D`.
+        ax: Where to; new axes when not given.
+
+    Returns:
+        The axes.
+    """
+    ax, fit, frame = axes_or_new(ax), study.fit, paths(study)
+    told = []
+    for approach in ("isoflop", "law"):
+        part = frame[(frame["kind"] == "path") & (frame["approach"] == approach)]
+        if len(part):
+            plot_path(ax, part, quantity, fit.largest, label=NAMES[approach], **STYLES[approach])
+            told.append((exponent_text(study, approach, SYMBOLS[quantity]), STYLES[approach]["color"]))
+    for i, (text, colour) in enumerate(told):  # both quantities rise, so that this corner is empty
+        ax.annotate(text, (0.98, 0.04), xycoords="axes fraction", xytext=(0, 9 * i), textcoords="offset points",
+                    ha="right", va="bottom", color=colour, fontsize=7, zorder=6)  # fmt: skip
+    plot_points(ax, frame, quantity)
+    flops_axis(ax)
+    (size_axis if quantity == "N" else partial(data_axis, fit=fit))(ax, side="y")
+    ax.set_ylabel(f"${quantity}^*$ ({'parameters' if quantity == 'N' else _unit(study)})")
+    if fit.data_unit == "tokens":
+        _published(ax, quantity)
+    beyond(ax, fit.largest)
+    legend_above(ax)
+    return ax
+
+
+def _unit(study: Study) -> str:
+    return "hours of audio" if study.fit.data_unit == "frames" else study.fit.data_unit
+
+
+def _published(ax: Axes, quantity: str) -> None:
+    """Draw the published laws in grey, and leave the limits as they were."""
+    (low, high), limits = ax.get_xlim(), ax.get_ylim()
+    C = np.geomspace(low, high, 50)
+    for law, dashes in zip(PUBLISHED, (":", "--", "-."), strict=True):
+        y = law.size(C) if quantity == "N" else law.data(C)
+        ax.plot(C, y, color="0.45", linestyle=dashes, linewidth=0.9, label=law.name, zorder=1)
+    ax.set_xlim(low, high)
+    ax.set_ylim(limits[0] / 2, limits[1] * 2)
+
+
+def _data(studies: Sequence[Study]) -> pd.DataFrame:
+    frame = paths(studies[0])
+    if studies[0].fit.data_unit != "tokens" or frame.empty:
+        return frame
+    C = np.geomspace(frame["C"].min(), frame["C"].max(), 50)
+    added = [
+        pd.DataFrame({"kind": "published", "approach": law.name, "C": C, "N": law.size(C), "D": law.data(C)})
+        for law in PUBLISHED
+    ]
+    return pd.concat([frame, *added], ignore_index=True)
+
+
+def _draw(studies: Sequence[Study], figure: Figure) -> None:
+    panels = [partial(plot_allocation, studies[0], quantity) for quantity in "ND"]
+    side_by_side(figure, panels, least=2.4, aspect=0.9, one_legend=True)
+
+
+def _why_not(studies: Sequence[Study]) -> str:
+    if studies[0].fit.spending is None:
+        return "a curve over N alone has no compute"
+    if not studies[0].allocates and studies[0].fit.isoflop.no_line():
+        return "neither a law with a certificate nor a line through isoFLOP minima"
+    return ""
+
+
+def _caption(studies: Sequence[Study]) -> str:
+    study = studies[0]
+    marks = "Open diamonds: isoFLOP minima with their intervals. Lines: " + (
+        "the law and the line through the minima" if study.allocates else "the line through the minima"
+    )
+    bands = {study.band_label(name) for name in ("isoflop", "parametric") if study.band_label(name).split(", ")[1]}
+    band = f"; bands: {'; '.join(sorted(bands))}" if bands else ""
+    return f"{marks}{band}. Beyond the largest run (grey) lines are dashed: they foretell, and nothing was seen there."
+
+
+FIGURE = Drawing(
+    name="allocation",
+    title="Compute-optimal size and data over compute",
+    why_not=_why_not,
+    caption=_caption,
+    data=_data,
+    draw=_draw,
+)

@@ -1,0 +1,232 @@
+"""What the axes of all figures share: ticks, the grey zone of extrapolation, legends that cover nothing, layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.data.columns import FRAMES_AN_HOUR
+from analysis.figures.style import ZONE, flops_text, plain_text
+from scaling.units import format_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.fitting import Fit
+
+IMAGE = 400
+"""Runs from which they are drawn as an image inside the vector file, which would be megabytes otherwise."""
+MANY = 1500
+"""Runs from which they are drawn small."""
+STACKED = 0.66
+"""Height over width of panels that stand on top of each other."""
+Panel = Callable[["Axes"], Any]
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """Return the axes, or new ones."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots()[1]
+
+
+def side_by_side(
+    figure: Figure, panels: Sequence[Panel], *, least: float = 1.7, aspect: float = 0.8, one_legend: bool = False
+) -> list[Axes]:
+    """Draw panels in rows, as many beside each other as the figure's width has room for, and set its height.
+
+    Legends stand above the axes and make the figure higher, not the axes lower.
+
+    Args:
+        figure: Of the width that counts.
+        panels: Functions that draw on axes.
+        least: Inches that a panel needs.
+        aspect: Height of a panel over its width, legends apart.
+        one_legend: Whether the panels share one legend, above them all.
+
+    Returns:
+        The axes, one a panel.
+    """
+    width = float(figure.get_size_inches()[0])
+    columns = min(len(panels), max(1, int(width / least)))
+    if len(panels) % columns and len(panels) % 2 == 0 and columns > 2:
+        columns = 2 if len(panels) <= 4 else columns
+    rows = -(-len(panels) // columns)
+    if columns == 1 and rows > 1:
+        aspect = min(aspect, STACKED)
+    height = min(width / columns * aspect, 3.6)
+    axes: list[Axes] = []
+    for i, panel in enumerate(panels):
+        ax = figure.add_subplot(rows, columns, i + 1)
+        panel(ax)
+        if len(panels) > 1:
+            letter(ax, i)
+        axes.append(ax)
+    if one_legend and len(axes) > 1:
+        legends = [_one_legend(figure, axes)]
+    else:
+        in_rows = (axes[i : i + columns] for i in range(0, len(axes), columns))
+        legends = [max(_height(ax.get_legend()) for ax in row) for row in in_rows]
+    figure.set_size_inches(width, rows * height + sum(legends))
+    return axes
+
+
+def _one_legend(figure: Figure, axes: Sequence[Axes]) -> float:
+    """Put the entries of all axes into one legend above them; return its height in inches."""
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+        if (own := ax.get_legend()) is not None:
+            own.remove()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for count in range(min(len(handles), 6), 0, -1):
+        legend = figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=count)
+        if legend.get_window_extent(renderer).width <= 0.98 * figure.bbox.width or count == 1:
+            break
+        legend.remove()
+    return _height(legend)
+
+
+def _height(legend: Any) -> float:
+    """Return the height of a legend in inches; 0 without one."""
+    if legend is None:
+        return 0.0
+    figure = legend.get_figure(root=True)
+    return float(legend.get_window_extent(figure.canvas.get_renderer()).height) / figure.dpi
+
+
+def letter(ax: Axes, i: int) -> None:
+    """Write (a), (b), ... at the corner left of the axes and above them, where neither a legend nor a tick stands."""
+    name = f"({chr(ord('a') + i)})" if i < 26 else ""
+    ax.annotate(name, (0, 1), xycoords="axes fraction", xytext=(-5, 4), textcoords="offset points", ha="right",
+                va="bottom", fontweight="bold", annotation_clip=False)  # fmt: skip
+
+
+def size_axis(ax: Axes, side: str = "x") -> None:
+    """Make `x` or `y` a logarithmic axis of parameters, with ticks such as 10k and 2M."""
+    count_axis(ax, side, "model size $N$ (parameters)")
+
+
+def flops_axis(ax: Axes, side: str = "x", label: str = "training compute $C$ (FLOPs)") -> None:
+    """Make a logarithmic axis of FLOPs, with ticks in powers of ten."""
+    _log_axis(ax, side, flops_text, label)
+
+
+def data_axis(ax: Axes, fit: Fit, side: str = "x") -> None:
+    """Make a logarithmic axis of data seen, in the table's unit; frames are shown as hours of audio."""
+    if fit.data_unit == "frames":
+        hours = "data seen $D$ (hours of audio)"
+        _log_axis(ax, side, lambda frames: format_count(frames / FRAMES_AN_HOUR), hours, unit=FRAMES_AN_HOUR)
+    else:
+        count_axis(ax, side, f"data seen $D$ ({plain_text(fit.data_unit)})")
+
+
+def quantity_axis(ax: Axes, quantity: str, fit: Fit) -> None:
+    """Make x a logarithmic axis of `C`, `D` or `N`."""
+    if quantity == "D":
+        data_axis(ax, fit)
+    else:
+        (flops_axis if quantity == "C" else size_axis)(ax)
+
+
+def count_axis(ax: Axes, side: str, label: str) -> None:
+    """Make a logarithmic axis of counts, with ticks such as 10k and 2M."""
+    _log_axis(ax, side, format_count, label)
+
+
+def _log_axis(ax: Axes, side: str, form: Callable[[float], str], label: str, *, unit: float = 1.0) -> None:
+    """Make a logarithmic axis with labels at decades, and between them where decades are few."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    from analysis.figures.ticks import LogTicks
+
+    (ax.set_xscale if side == "x" else ax.set_yscale)("log")
+    axis = ax.xaxis if side == "x" else ax.yaxis
+    axis.set_major_locator(LogTicks(unit))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_label_text(label)
+
+
+def count_bar(ax: Axes, shown: Any, label: str) -> None:
+    """Put a colour bar of counts beside the axes."""
+    from analysis.figures.ticks import log_ticks
+
+    bar = ax.figure.colorbar(shown, ax=ax, label=label, pad=0.02)
+    ticks = log_ticks(shown.norm.vmin, shown.norm.vmax, 6)
+    bar.set_ticks(ticks.tolist(), labels=[format_count(tick) for tick in ticks])
+    bar.minorticks_off()
+
+
+def loss_label(fit: Fit) -> str:
+    """Return what the loss axis is called."""
+    return "validation loss $L$" if fit.loss_name == "loss" else f"{plain_text(fit.loss_name.replace('_', ' '))} $L$"
+
+
+def loss_axis(ax: Axes, fit: Fit) -> None:
+    """Name the loss axis, and write its ticks without an offset."""
+    ax.set_ylabel(loss_label(fit))
+    low, high = ax.get_ylim()
+    if ax.get_yscale() == "linear" and max(abs(low), abs(high)) >= 1e-4:
+        ax.ticklabel_format(axis="y", useOffset=False, style="plain")
+
+
+LOG_FROM = 1.6
+"""Ratio of the losses from which their axis is logarithmic."""
+
+
+def loss_scale(ax: Axes, losses: Any, fit: Fit) -> None:
+    """Name the loss axis, and make it logarithmic where the losses differ much."""
+    low, high = float(np.min(losses)), float(np.max(losses))
+    if low > 0 and high / low > LOG_FROM:
+        _log_axis(ax, "y", lambda value: f"{value:.4g}", "")
+    loss_axis(ax, fit)
+
+
+def beyond(ax: Axes, largest: float) -> None:
+    """Shade what lies beyond the largest run along x, up to where the axis ends now."""
+    low, high = ax.get_xlim()
+    if np.isfinite(largest) and low < largest < high:
+        ax.axvspan(largest, high, color=ZONE, zorder=0, linewidth=0)
+        ax.set_xlim(low, high)
+
+
+def legend_above(ax: Axes, *, title: str | None = None, handles: Sequence[Any] | None = None) -> None:
+    """Put the legend above the axes, in as many columns as fit, where it covers no data."""
+    found = list(handles) if handles is not None else ax.get_legend_handles_labels()[0]
+    if not found:
+        return
+    figure: Any = ax.get_figure(root=True)
+    renderer = figure.canvas.get_renderer()
+    subplot = ax.get_subplotspec()
+    columns = subplot.get_gridspec().ncols if subplot is not None else 1
+    room = 0.86 * figure.bbox.width / columns
+    for count in range(min(len(found), 6), 0, -1):
+        legend = ax.legend(
+            handles=found, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=count, title=title, alignment="left"
+        )
+        if legend.get_window_extent(renderer).width <= room:
+            break
+
+
+def points(ax: Axes, x: Any, y: Any, *, of: int | None = None, **style: Any) -> None:
+    """Draw runs as points; very many of them as an image inside the vector file.
+
+    Args:
+        ax: Where to.
+        x: Of the points.
+        y: Of the points.
+        of: How many runs the figure shows in all, where these are some of them.
+        style: As `Axes.plot` takes it.
+    """
+    count = len(x) if of is None else of
+    style = {"linestyle": "none", "marker": "o", "rasterized": count > IMAGE, **style}
+    if count > MANY:
+        style |= {"markersize": 1.6, "markeredgewidth": 0}
+    ax.plot(x, y, **style)

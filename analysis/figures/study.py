@@ -1,0 +1,77 @@
+"""What a figure is drawn from: a fit with the runs it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.asked import VARIANCE, row_weights
+from analysis.data.points import Points
+from analysis.engine.resampling import Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.data.table import RunTable
+    from analysis.fitting import Fit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """A fit and its table; one object is one study, so that what is worked out of it can be kept."""
+
+    fit: Fit
+    table: RunTable
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The rows that were fitted."""
+        return self.table.runs
+
+    @property
+    def name(self) -> str:
+        """The group's label, or the name of the input."""
+        return self.fit.label or Path(str(self.fit.source.get("path", "runs"))).name
+
+    @property
+    def law_stands(self) -> bool:
+        """Whether the law carries its certificate, and costs are known."""
+        return self.fit.parametric.certified and self.fit.spending is not None
+
+    @property
+    def allocates(self) -> bool:
+        """Whether the law splits a budget between size and data."""
+        return self.law_stands and self.fit.parametric.law.allocates
+
+    @cached_property
+    def points(self) -> Points:
+        """The runs' logarithms."""
+        return Points.of_table(self.table)
+
+    @cached_property
+    def log_residuals(self) -> np.ndarray:
+        """Log L - log L_hat of every run, by the law."""
+        return np.log(self.runs["loss"].to_numpy()) - self.fit.parametric.log_loss(self.points)
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The fit as its objective's derivatives need it; only for a law that stands."""
+        parametric, weighting = self.fit.parametric, self.fit.weighting
+        column = VARIANCE if weighting.startswith(VARIANCE) else weighting.removeprefix("column ")
+        weights = None if weighting.startswith("none") else row_weights(self.table, column)[0]
+        return Sample(
+            surface=parametric.law.surface(self.points),
+            log_y=np.log(self.runs["loss"].to_numpy()),
+            theta=parametric.theta,
+            objective=parametric.objective,
+            weights=weights,
+        )
+
+    def band_label(self, approach: str) -> str:
+        """Return what a band is: its level and how it was made."""
+        method = self.fit.isoflop.intervals if approach == "isoflop" else self.fit.parametric.method
+        return f"{self.fit.level:.0%}, {method}".replace("%", " %")

@@ -1,0 +1,1 @@
+"""The report: everything that a fit says on one HTML page that needs no network."""

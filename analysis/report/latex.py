@@ -1,0 +1,105 @@
+r"""The answers and the law as LaTeX tables to paste; they need booktabs, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from analysis.rendering import tex
+from analysis.summary import data_format
+from scaling.units import format_count, format_flops
+
+GREEK = ("alpha", "beta", "gamma", "delta", "eta", "kappa")
+
+
+def latex(fit: dict[str, Any]) -> str:
+    """Return a table of the answers, and one of the law where it carries its certificate.
+
+    Args:
+        fit: `Fit.to_dict()`.
+    """
+    return "\n\n".join([_answers(fit), *([_law(fit)] if fit["certificate"]["status"] == "converged" else [])])
+
+
+def _answers(fit: dict[str, Any]) -> str:
+    by = "isoFLOP minima" if fit["headline"] == "isoflop" else f"the law {equation(fit)}"
+    level = f"{100 * fit['intervals']['level']:g}"
+    method = tex(fit["intervals"]["method"] or "none")
+    caption = rf"Compute-optimal model size $N^*$, data $D^*$ and loss $L^*$ by {by}; {level}\,\% intervals ({method})."
+    if "a" in fit["exponents"]:
+        caption += f" $N^* \\propto C^a$ with $a = {_interval(fit['exponents']['a'], lambda v: f'{v:.3f}')}$."
+    rows = [
+        [
+            _power(answer["budget"]) if answer["budget"] else "--",
+            _interval(answer["N"], format_count),
+            _interval(answer["D"], data_format(fit)) if answer["D"] else "--",
+            _interval(answer["loss"], lambda value: f"{value:.4f}") if answer["loss"] else "--",
+        ]
+        for answer in fit["optimum"]
+    ]
+    return _table(caption, "rlll", ["$C$ (FLOPs)", "$N^*$", "$D^*$", "$L^*$"], rows)
+
+
+def _law(fit: dict[str, Any]) -> str:
+    method = tex(fit["approaches"]["parametric"]["method"] or "none")
+    level = f"{100 * fit['intervals']['level']:g}"
+    caption = rf"Parameters of {equation(fit)} ({tex(fit['law']['source'])}), {level}\,\% intervals ({method}), " \
+              rf"{fit['objective']['n']} runs."  # fmt: skip
+    ends = fit["intervals"]["params"]
+    rows = []
+    for name, value in fit["params"].items():
+        low, high = ends.get(name, (None, None))
+        found = {"estimate": value, "low": low, "high": high}
+        rows.append([parameter(name), _number(value), _interval(found, _number, estimate=False)])
+    return _table(caption, "lrl", ["", "estimate", "interval"], rows)
+
+
+def equation(fit: dict[str, Any]) -> str:
+    """Return the law as a formula; as text where it is somebody's own and has none."""
+    return f"${fit['law']['latex']}$" if fit["law"]["latex"] else tex(fit["law"]["equation"])
+
+
+def parameter(name: str) -> str:
+    r"""Return a parameter's name as a formula.
+
+    Example:
+        >>> print(parameter("alpha"), parameter("E"), parameter("R_D"))
+        $\alpha$ $E$ $\mathrm{R\_D}$
+    """
+    if name in GREEK:
+        return f"$\\{name}$"
+    return f"${name}$" if len(name) == 1 and name.isalpha() else rf"$\mathrm{{{tex(name)}}}$"
+
+
+def _table(caption: str, columns: str, header: list[str], rows: list[list[str]]) -> str:
+    lines = [
+        r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
+        " & ".join(header) + r" \\", r"\midrule", *(" & ".join(row) + r" \\" for row in rows), r"\bottomrule",
+        r"\end{tabular}", r"\end{table}",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _power(value: float) -> str:
+    r"""Return a large number in powers of ten.
+
+    Example:
+        >>> print(_power(2.5e20))
+        $2.5 \times 10^{20}$
+    """
+    mantissa, _, exponent = format_flops(value).partition("e")
+    if not exponent:
+        return mantissa
+    return f"$10^{{{exponent}}}$" if mantissa == "1" else rf"${mantissa} \times 10^{{{exponent}}}$"
+
+
+def _number(value: float) -> str:
+    return _power(value) if abs(value) >= 1e4 or 0 < abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def _interval(found: dict[str, Any], show: Callable[[float], str], *, estimate: bool = True) -> str:
+    low, high = found["low"], found["high"]
+    front = show(found["estimate"]) + " " if estimate else ""
+    if low is None and high is None:
+        return front.strip() or "--"
+    return f"{front}[{'--' if low is None else show(low)}, {'--' if high is None else show(high)}]"
