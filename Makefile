@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-slow test-slurm check clean
+.PHONY: help venv demo test test-slow test-slurm test-browser check clean
 
 help:
 	@echo "make venv       a .venv with the package, editable, and everything the tests need"
@@ -12,6 +12,7 @@ help:
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests: coverage of the law's intervals, a pilot, compiled layers, the wheel in an empty environment"
 	@echo "make test-slurm the SLURM tests, on a real cluster of this machine (installs SLURM through apt, as root)"
+	@echo "make test-browser  the report in a headless Chromium (installs it through apt, as root)"
 	@echo "make check      lint and types"
 
 venv: $(READY)
@@ -24,10 +25,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/scaling-sweep corpus synth corpora/demo --hours 10 --seed 0
 	$(BIN)/scaling-sweep submit examples/quickstart.yaml --wait
-	$(BIN)/scaling-fit results/quickstart --out fits/quickstart
+	$(BIN)/scaling-fit results/quickstart --out fits/quickstart --figures fits/quickstart/figures --report fits/quickstart/report.html
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not slurm"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not slurm and not browser"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -36,6 +37,10 @@ test-slurm: $(READY)
 	tests/slurm/cluster.sh fresh
 	eval "$$(tests/slurm/cluster.sh env)" && $(BIN)/python -m pytest -m slurm; \
 	    code=$$?; tests/slurm/cluster.sh wipe; exit $$code
+
+test-browser: $(READY)
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+	$(BIN)/python -m pytest -m browser
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ class Outputs:
             from analysis.report.page import write_report
 
             usual = pictures and width_of(self.venue, self.column) == width_of(DEFAULT_VENUE)
-            pictures = write_report(
+            pictures += write_report(
                 studies, self.report, command=self.command, failures=failures, pictures=pictures if usual else None
             )
             self.tell(f"wrote {self.report}")

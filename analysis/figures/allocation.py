@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHORT = {"law": "law", "isoflop": "line"}
 SYMBOLS = {"N": "a", "D": "b"}
 
 
@@ -42,7 +43,8 @@ def plot_allocation(study: Study, quantity: str = "N", ax: Axes | None = None) -
         part = frame[(frame["kind"] == "path") & (frame["approach"] == approach)]
         if len(part):
             plot_path(ax, part, quantity, fit.largest, label=NAMES[approach], **STYLES[approach])
-            told.append((exponent_text(study, approach, SYMBOLS[quantity]), STYLES[approach]["color"]))
+            text = exponent_text(study, approach, SYMBOLS[quantity])
+            told.append((f"{SHORT[approach]}: {text}" if text else "", STYLES[approach]["color"]))
     for i, (text, colour) in enumerate(told):  # both quantities rise, so that this corner is empty
         ax.annotate(text, (0.98, 0.04), xycoords="axes fraction", xytext=(0, 9 * i), textcoords="offset points",
                     ha="right", va="bottom", color=colour, fontsize=7, zorder=6)  # fmt: skip
@@ -98,13 +100,15 @@ def _why_not(studies: Sequence[Study]) -> str:
 
 
 def _caption(studies: Sequence[Study]) -> str:
-    study = studies[0]
-    marks = "Open diamonds: isoFLOP minima with their intervals. Lines: " + (
-        "the law and the line through the minima" if study.allocates else "the line through the minima"
+    study, frame = studies[0], paths(studies[0])
+    drawn = [name for name in ("law", "isoflop") if ((frame["kind"] == "path") & (frame["approach"] == name)).any()]
+    lines = " and ".join({"law": "the law", "isoflop": "the line through the minima"}[name] for name in drawn)
+    bands = [label for name in drawn if (label := study.band_label(name))]
+    return (
+        f"Open diamonds: isoFLOP minima with their intervals. Lines: {lines}"
+        + (f"; bands: {', '.join(bands)}" if bands else "")
+        + ". Beyond the largest run (grey) lines are dashed: they foretell, and nothing was seen there."
     )
-    bands = {study.band_label(name) for name in ("isoflop", "parametric") if study.band_label(name).split(", ")[1]}
-    band = f"; bands: {'; '.join(sorted(bands))}" if bands else ""
-    return f"{marks}{band}. Beyond the largest run (grey) lines are dashed: they foretell, and nothing was seen there."
 
 
 FIGURE = Drawing(

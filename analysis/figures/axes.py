@@ -21,6 +21,8 @@ IMAGE = 400
 """Runs from which they are drawn as an image inside the vector file, which would be megabytes otherwise."""
 MANY = 1500
 """Runs from which they are drawn small."""
+LOWEST, HIGHEST = 1.45, 3.6
+"""Inches of height that a panel has at least and at most."""
 STACKED = 0.66
 """Height over width of panels that stand on top of each other."""
 Panel = Callable[["Axes"], Any]
@@ -59,7 +61,7 @@ def side_by_side(
     rows = -(-len(panels) // columns)
     if columns == 1 and rows > 1:
         aspect = min(aspect, STACKED)
-    height = min(width / columns * aspect, 3.6)
+    height = min(max(width / columns * aspect, LOWEST), HIGHEST)
     axes: list[Axes] = []
     for i, panel in enumerate(panels):
         ax = figure.add_subplot(rows, columns, i + 1)
@@ -68,12 +70,21 @@ def side_by_side(
             letter(ax, i)
         axes.append(ax)
     if one_legend and len(axes) > 1:
-        legends = [_one_legend(figure, axes)]
-    else:
-        in_rows = (axes[i : i + columns] for i in range(0, len(axes), columns))
-        legends = [max(_height(ax.get_legend()) for ax in row) for row in in_rows]
-    figure.set_size_inches(width, rows * height + sum(legends))
+        figure.set_size_inches(width, rows * height + _one_legend(figure, axes))
+        return axes
+    figure.set_size_inches(width, rows * height + _legends(axes, columns))
+    figure.draw_without_rendering()
+    for ax in axes:  # now that it is known how far from the left the axes begin
+        if (own := ax.get_legend()) is not None:
+            legend_above(ax, title=own.get_title().get_text())
+    figure.set_size_inches(width, rows * height + _legends(axes, columns))
     return axes
+
+
+def _legends(axes: Sequence[Axes], columns: int) -> float:
+    """Return the height in inches of the highest legend of each row, together."""
+    rows = (axes[i : i + columns] for i in range(0, len(axes), columns))
+    return sum(max(_height(ax.get_legend()) for ax in row) for row in rows)
 
 
 def _one_legend(figure: Figure, axes: Sequence[Axes]) -> float:
@@ -84,10 +95,9 @@ def _one_legend(figure: Figure, axes: Sequence[Axes]) -> float:
             handles.setdefault(label, handle)
         if (own := ax.get_legend()) is not None:
             own.remove()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for count in range(min(len(handles), 6), 0, -1):
         legend = figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=count)
-        if legend.get_window_extent(renderer).width <= 0.98 * figure.bbox.width or count == 1:
+        if legend.get_window_extent().width <= 0.98 * figure.bbox.width or count == 1:
             break
         legend.remove()
     return _height(legend)
@@ -95,10 +105,7 @@ def _one_legend(figure: Figure, axes: Sequence[Axes]) -> float:
 
 def _height(legend: Any) -> float:
     """Return the height of a legend in inches; 0 without one."""
-    if legend is None:
-        return 0.0
-    figure = legend.get_figure(root=True)
-    return float(legend.get_window_extent(figure.canvas.get_renderer()).height) / figure.dpi
+    return 0.0 if legend is None else float(legend.get_window_extent().height) / legend.figure.dpi
 
 
 def letter(ax: Axes, i: int) -> None:
@@ -177,6 +184,8 @@ def loss_axis(ax: Axes, fit: Fit) -> None:
         ax.ticklabel_format(axis="y", useOffset=False, style="plain")
 
 
+LEAST_MARK = 3.0
+"""Points that a mark in a legend measures at least."""
 LOG_FROM = 1.6
 """Ratio of the losses from which their axis is logarithmic."""
 
@@ -197,22 +206,25 @@ def beyond(ax: Axes, largest: float) -> None:
         ax.set_xlim(low, high)
 
 
-def legend_above(ax: Axes, *, title: str | None = None, handles: Sequence[Any] | None = None) -> None:
+def legend_above(ax: Axes, *, title: str | None = None) -> None:
     """Put the legend above the axes, in as many columns as fit, where it covers no data."""
-    found = list(handles) if handles is not None else ax.get_legend_handles_labels()[0]
+    from matplotlib.lines import Line2D
+
+    found = ax.get_legend_handles_labels()[0]
     if not found:
         return
-    figure: Any = ax.get_figure(root=True)
-    renderer = figure.canvas.get_renderer()
     subplot = ax.get_subplotspec()
-    columns = subplot.get_gridspec().ncols if subplot is not None else 1
-    room = 0.86 * figure.bbox.width / columns
+    share = (subplot.colspan.stop / subplot.get_gridspec().ncols) if subplot is not None else 1.0
+    room = ax.figure.bbox.x0 + share * ax.figure.bbox.width - ax.get_window_extent().x0
     for count in range(min(len(found), 6), 0, -1):
         legend = ax.legend(
             handles=found, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=count, title=title, alignment="left"
         )
-        if legend.get_window_extent(renderer).width <= room:
+        if legend.get_window_extent().width <= room:
             break
+    for handle in legend.legend_handles:
+        if isinstance(handle, Line2D):  # of small points, too
+            handle.set_markersize(max(handle.get_markersize(), LEAST_MARK))
 
 
 def points(ax: Axes, x: Any, y: Any, *, of: int | None = None, **style: Any) -> None:
@@ -227,6 +239,6 @@ def points(ax: Axes, x: Any, y: Any, *, of: int | None = None, **style: Any) -> 
     """
     count = len(x) if of is None else of
     style = {"linestyle": "none", "marker": "o", "rasterized": count > IMAGE, **style}
-    if count > MANY:
-        style |= {"markersize": 1.6, "markeredgewidth": 0}
+    if count > IMAGE:
+        style |= {"markersize": 1.6 if count > MANY else 2.4, "markeredgewidth": 0}
     ax.plot(x, y, **style)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.approaches.optimum import optimal_log_n
 from analysis.figures.axes import (
     MANY,
     axes_or_new,
@@ -32,6 +33,8 @@ GRID = 60
 LEVELS = 10
 CUTS = 6
 """IsoFLOP cuts that a legend has room for."""
+EDGE, HEIGHTS = 0.1, (0.86, 0.72)
+"""Shares of the axes: what labels of contours keep clear of, and how high they stand."""
 NEAR_CUT = 0.1
 """Runs whose log C is within this of a cut are shown on it."""
 
@@ -55,7 +58,9 @@ def plot_contours(study: Study, ax: Axes | None = None) -> Axes:
     # levels even in the loss's logarithm above the lowest, so that they do not crowd where it is steep
     levels = np.exp(np.linspace(np.log(np.nanmin(losses)), np.log(np.nanquantile(losses, 0.9)), LEVELS + 2))[1:]
     lines = ax.contour(C, N, losses, levels=levels, cmap=ordered_map(), linewidths=0.8, zorder=1)
-    ax.clabel(lines, levels=levels[: LEVELS // 2 + 1], fmt=lambda value: f"{value:.3g}", fontsize=6, inline_spacing=2)
+    places = _label_places(lines, C, N, levels[: LEVELS // 2 + 1])
+    ax.clabel(lines, levels=[*places], fmt=lambda value: f"{value:.3g}", fontsize=6, inline_spacing=2,
+              manual=[*places.values()])  # fmt: skip
     for budget in _cuts(study):
         ax.axvline(budget, color="0.6", linestyle=":", linewidth=0.7, zorder=1)
     points(ax, runs["C"], runs["N"], color="0.35", markersize=2.4, label="runs", zorder=2)
@@ -68,6 +73,19 @@ def plot_contours(study: Study, ax: Axes | None = None) -> Axes:
     beyond(ax, fit.largest)
     legend_above(ax)
     return ax
+
+
+def _label_places(lines: Any, C: np.ndarray, N: np.ndarray, levels: np.ndarray) -> dict[float, tuple[float, float]]:
+    """Return where the labels of contours stand: above the frontier, away from the edges, at two heights in turn."""
+    ends = np.log([[C[0], N[0]], [C[-1], N[-1]]])
+    places: dict[float, tuple[float, float]] = {}
+    for i, (level, path) in enumerate(zip(levels, lines.get_paths(), strict=False)):
+        share = (np.log(path.vertices) - ends[0]) / (ends[1] - ends[0])
+        inside = np.flatnonzero(((share > EDGE) & (share < 1 - EDGE)).all(axis=1))
+        if len(inside):
+            C_at, N_at = path.vertices[inside[np.abs(share[inside, 1] - HEIGHTS[i % 2]).argmin()]]
+            places[float(level)] = float(C_at), float(N_at)
+    return places
 
 
 def plot_law_cuts(study: Study, ax: Axes | None = None) -> Axes:
@@ -90,8 +108,8 @@ def plot_law_cuts(study: Study, ax: Axes | None = None) -> Axes:
         ax.plot(line["N"], line["loss"], color=colour, linestyle=style)
         marker = MARKERS[i % len(MARKERS)] if len(runs) <= MANY else "o"
         points(ax, runs["N"], runs["loss"], color=colour, marker=marker, label=flops_text(budget), of=len(study.runs))
-        best = line.loc[line["loss"].idxmin()]
-        ax.plot([best["N"]], [best["loss"]], "D", markerfacecolor="white", markeredgecolor="black", zorder=4)
+        best = part[part["kind"] == "minimum"]
+        ax.plot(best["N"], best["loss"], "D", markerfacecolor="white", markeredgecolor="black", zorder=4)
     shown = data["loss"][data["kind"] == "run"]
     top, bottom = shown.max(), min(shown.min(), data["loss"].min())
     ax.set_ylim(bottom - 0.05 * (top - bottom), top + 0.08 * (top - bottom))
@@ -102,17 +120,18 @@ def plot_law_cuts(study: Study, ax: Axes | None = None) -> Axes:
 
 
 def cuts_data(study: Study) -> pd.DataFrame:
-    """Return runs near each isoFLOP cut and the law there, as {kind, C, N, loss}."""
-    runs = study.runs
+    """Return runs near each isoFLOP cut, the law there and its minimum, as {kind, C, N, loss}."""
+    runs, fit = study.runs, study.fit
+    assert fit.spending is not None
     log_c, rows = np.log(runs["C"].to_numpy()), []
     for budget in _cuts(study):
         near = runs[np.abs(log_c - np.log(budget)) < NEAR_CUT]
         rows.append(near[["N", "loss"]].assign(kind="run", C=budget))
-        span = near["N"] if len(near) else runs["N"]
-        N = np.geomspace(span.min() / 1.5, span.max() * 1.5, GRID)
-        rows.append(
-            pd.DataFrame({"N": N, "loss": _surface(study, np.array([budget]), N)[:, 0], "kind": "law", "C": budget})
-        )
+        best = float(np.exp(optimal_log_n(fit.parametric.law, fit.parametric.theta[None], fit.spending, budget)[0]))
+        span = [*(near["N"] if len(near) else runs["N"]), best]
+        for kind, N in (("law", np.geomspace(min(span) / 1.5, max(span) * 1.5, GRID)), ("minimum", np.array([best]))):
+            loss = _surface(study, np.array([budget]), N)[:, 0]
+            rows.append(pd.DataFrame({"N": N, "loss": loss, "kind": kind, "C": budget}))
     return pd.concat(rows, ignore_index=True)[["kind", "C", "N", "loss"]]
 
 
@@ -152,8 +171,8 @@ FIGURE = Drawing(
     title="The law over compute and size, and the efficient frontier",
     why_not=lambda studies: "" if studies[0].allocates else "no certified law that splits a budget",
     caption=lambda studies: (
-        f"(a) Contours of {studies[0].fit.parametric.law.equation}; blue: the efficient frontier, "
-        f"{studies[0].band_label('law')}; dotted: isoFLOP cuts; dots: runs. (b) The law over size along the cuts, on "
+        f"(a) Contours of {studies[0].fit.parametric.law.equation}; blue: the efficient "
+        f"frontier{studies[0].bands('law')}; dotted: isoFLOP cuts; dots: runs. (b) The law over size along the cuts, on "
         "the runs; open diamonds: its minima."
     ),
     data=_data,

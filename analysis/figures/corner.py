@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN = 0.99
 """Share of the draws within the limits of each axis."""
+LEAST = 0.75
+"""Inches of a panel below which the labels under it stand upright."""
 GREEK = {"alpha", "beta", "gamma", "delta", "eta", "kappa"}
 LOG_FROM = 10.0
 """Ratio of the ends of a positive parameter's draws from which its logarithm to base ten is shown."""
@@ -142,6 +144,7 @@ def _draw(studies: Sequence[Study], figure: Figure) -> None:
             if row != column:
                 ax.yaxis.set_major_locator(MaxNLocator(2, prune="both"))
             ax.tick_params(labelsize=6, labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
+            ax.tick_params(axis="x", rotation=0 if width / count > LEAST else 90)
             if row == count - 1:
                 ax.set_xlabel(parameter_text(names[column]))
             if column == 0 and row > 0:

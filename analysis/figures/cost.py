@@ -12,13 +12,15 @@ import pandas as pd
 from analysis.figures.axes import axes_or_new, count_axis, legend_above, points, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
-from analysis.figures.style import GREY, OKABE_ITO
+from analysis.figures.style import GREY, OKABE_ITO, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 80
 SIX = 6.0
+LEAST = 1.5
+"""Ratio to 6 that is always in the picture, where rounding would fill it otherwise."""
 SUFFIXES = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"), (1.0, "FLOP/s"))
 
 
@@ -41,6 +43,8 @@ def plot_cost(study: Study, ax: Axes | None = None) -> Axes:
     ax.axhline(SIX, color="black", linestyle=":", linewidth=0.9, label="$C = 6ND$")
     size_axis(ax)
     count_axis(ax, "y", "$C/(ND)$")
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, SIX / LEAST), max(high, SIX * LEAST))
     legend_above(ax)
     return ax
 
@@ -59,7 +63,7 @@ def plot_speed(study: Study, ax: Axes | None = None) -> Axes:
     scale, unit = next((s, u) for s, u in SUFFIXES if s <= max(1.0, float(speed.median())))
     kinds = study.runs["device"].astype(str) if "device" in study.runs else pd.Series("runs", study.runs.index)
     for i, (device, part) in enumerate(speed.groupby(kinds[speed.index], sort=True)):
-        points(ax, study.runs.loc[part.index, "N"], part / scale, color=OKABE_ITO[i % 7], label=str(device))
+        points(ax, study.runs.loc[part.index, "N"], part / scale, color=OKABE_ITO[i % 7], label=plain_text(str(device)))
     size_axis(ax)
     count_axis(ax, "y", f"speed ({unit})")
     legend_above(ax)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FORMATS = ("pdf", "png", "svg")
 DPI = {"pdf": 300, "png": 300, "svg": 150}
 """Of images; very many points are one in a vector file, too."""
+PASSES = 2
+"""Of the layout: the room that ticks have decides which there are, and those decide the room."""
 METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}, "svg": {"Date": None},
 }  # fmt: skip
@@ -90,7 +92,8 @@ def compose(
         figure = Figure(figsize=(width, width * 0.62))
         FigureCanvasAgg(figure)
         drawing.draw(studies, figure)
-        figure.draw_without_rendering()
+        for _ in range(PASSES):
+            figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is found once, and is the same in every format
     return figure
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SAME = 0.02
-"""Distance in log N or log C within which runs are of one size or budget."""
+"""Distance in log N within which runs are of one size."""
+MOST_APART = 0.1
+"""The same of the smallest and the largest of one size."""
 MOST_JOINED = 40
 """Sizes whose runs are joined by lines."""
 
@@ -74,20 +76,29 @@ def envelope_points(study: Study) -> pd.DataFrame:
     if len(points) > 1:
         rows = [{"kind": "envelope", "C": p["flops"], "loss": p["loss"], "N": p["N"]} for p in points]
         return pd.DataFrame(rows)
-    alike = groups_within(np.log(study.runs["C"].to_numpy()), SAME)
-    best = study.runs.loc[study.runs.groupby(alike)["loss"].idxmin()].sort_values("C", kind="stable")
-    best = best[best["loss"] <= best["loss"].cummin()]
+    best = study.runs.sort_values(["C", "loss"], kind="stable")
+    best = best[best["loss"] < best["loss"].cummin().shift(fill_value=np.inf)]
     return best[["C", "loss", "N"]].assign(kind="lowest")
 
 
 def _sizes(runs: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    labels = groups_within(np.log(runs["N"].to_numpy()), SAME)
-    return [(int(label), runs[labels == label]) for label in np.unique(labels)]
+    """Return the runs of each size; sizes that lie all over the range are none."""
+    log_n = np.log(runs["N"].to_numpy())
+    labels = groups_within(log_n, SAME)
+    parts = [(label, np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    return [(int(label), runs.iloc[rows]) for label, rows in parts if np.ptp(log_n[rows]) <= MOST_APART]
 
 
 def _data(studies: Sequence[Study]) -> pd.DataFrame:
     runs = studies[0].runs[["row", "C", "loss", "N"]].assign(kind="run")
     return pd.concat([runs, envelope_points(studies[0])], ignore_index=True)[["kind", "row", "C", "N", "loss"]]
+
+
+def _why_not(studies: Sequence[Study]) -> str:
+    if studies[0].table.cost == "none":
+        return "a curve over N alone has no compute"
+    compute = studies[0].runs["C"]
+    return "" if compute.max() > (1 + SAME) * compute.min() else "all runs are of one compute"
 
 
 def _caption(studies: Sequence[Study]) -> str:
@@ -101,7 +112,7 @@ def _caption(studies: Sequence[Study]) -> str:
 FIGURE = Drawing(
     name="envelope",
     title="Loss over compute, and its envelope",
-    why_not=lambda studies: "a curve over N alone has no compute" if studies[0].table.cost == "none" else "",
+    why_not=_why_not,
     caption=_caption,
     data=_data,
     draw=lambda studies, figure: side_by_side(figure, [lambda ax: plot_envelope(studies[0], ax)], aspect=0.62),

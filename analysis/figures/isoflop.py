@@ -131,7 +131,7 @@ def _caption(studies: Sequence[Study]) -> str:
     fit = studies[0].fit
     if not _counting(fit):
         return "No minimum counts: dashed curves are named by their verdict."
-    how = f", bars: {studies[0].band_label('isoflop')} intervals" if fit.isoflop.intervals else ""
+    how = f", bars: {studies[0].band_label('isoflop')}" if fit.isoflop.intervals else ""
     curves = f" Curves: {fit.isoflop.method}." if fit.isoflop.method else ""
     dashed = " Dashed: no minimum that counts." if len(_counting(fit)) < len(fit.isoflop.parabolas) else ""
     return f"Points: runs. Open diamonds: minima that count{how}.{dashed}{curves}"
@@ -140,7 +140,7 @@ def _caption(studies: Sequence[Study]) -> str:
 FIGURE = Drawing(
     name="isoflop",
     title="Loss over model size at every budget",
-    why_not=lambda studies: "" if studies[0].fit.isoflop.parabolas else "no budget has three sizes",
+    why_not=lambda studies: "" if studies[0].has_curves else "no budget has three sizes",
     caption=_caption,
     data=lambda studies: isoflop_data(studies[0].fit, studies[0].runs),
     draw=_draw,

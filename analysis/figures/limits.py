@@ -108,7 +108,7 @@ FIGURE = Drawing(
     why_not=_why_not,
     caption=lambda studies: (
         "Grey: all runs. Blue: the law (a) along the efficient frontier, (b) of an endless model, (c) of endless data "
-        f"that never repeat, with bands ({studies[0].band_label('law')}); dashed in the grey zone beyond the runs."
+        f"that never repeat{studies[0].bands('law')}; dashed in the grey zone beyond the runs."
     ),
     data=_data,
     draw=lambda studies, figure: side_by_side(

@@ -12,7 +12,7 @@ from analysis.answers import isoflop_optimum
 from analysis.approaches.optimum import optimal_log_n, path_loss
 from analysis.estimates import Estimate
 from analysis.figures.study import Study
-from analysis.figures.style import EXTRAPOLATED, category
+from analysis.figures.style import DASHES, EXTRAPOLATED, category
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ BUDGETS = 25
 AHEAD = 10.0
 """How far beyond the largest run a path goes, where no answer was asked for further off."""
 QUANTITIES = ("N", "D", "loss", "ratio")
-STYLES = {"law": category(0), "isoflop": category(1), "envelope": category(2)}
+STYLES = {"law": category(0), "isoflop": {**category(1), "linestyle": DASHES[3]}, "envelope": category(2)}
 NAMES = {"law": "law", "isoflop": "line through the minima", "envelope": "envelope"}
 
 

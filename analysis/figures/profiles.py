@@ -38,6 +38,8 @@ def plot_profile(study: Study, name: str, ax: Axes | None = None) -> Axes:
     Returns:
         The axes.
     """
+    from analysis.figures.ticks import EvenTicks
+
     ax = axes_or_new(ax)
     data = profiles_data(study)
     part = data[data["parameter"] == name]
@@ -50,9 +52,7 @@ def plot_profile(study: Study, name: str, ax: Axes | None = None) -> Axes:
     ax.set_ylim(-0.1, max(1.3, min(RISE, part["rise"].max()) + 0.1))
     ax.set_xlabel(parameter_text(f"log10 {name}" if log else name))
     ax.set_ylabel("rise / threshold")
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(EvenTicks())
     return ax
 
 

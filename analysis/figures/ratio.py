@@ -56,7 +56,8 @@ def _why_not(studies: Sequence[Study]) -> str:
     if study.fit.spending is None:
         return "a curve over N alone has no data"
     frame = paths(study)
-    return "" if len(frame) and frame["ratio"].notna().any() else "no approach has an optimum over compute"
+    optima = frame[frame["ratio"].notna()]
+    return "" if optima["C"].nunique() > 1 else "no approach has optima at several budgets"
 
 
 FIGURE = Drawing(
@@ -64,7 +65,7 @@ FIGURE = Drawing(
     title="Data for each parameter at the optimum, over compute",
     why_not=_why_not,
     caption=lambda studies: (
-        f"Lines with bands ({studies[0].band_label('law')}); open diamonds: isoFLOP minima with their intervals. "
+        f"Lines{studies[0].bands('law')}; open diamonds: isoFLOP minima with their intervals. "
         "Dashed in grey: beyond the largest run."
     ),
     data=_data,

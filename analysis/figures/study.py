@@ -43,6 +43,11 @@ class Study:
         return self.fit.parametric.certified and self.fit.spending is not None
 
     @property
+    def has_curves(self) -> bool:
+        """Whether any budget has sizes enough for a curve."""
+        return any(p.status != "too-few" for p in self.fit.isoflop.parabolas)
+
+    @property
     def allocates(self) -> bool:
         """Whether the law splits a budget between size and data."""
         return self.law_stands and self.fit.parametric.law.allocates
@@ -72,6 +77,11 @@ class Study:
         )
 
     def band_label(self, approach: str) -> str:
-        """Return what a band is: its level and how it was made."""
+        """Return what a band is: its level and how it was made, as `95 % (residual bootstrap)`."""
         method = self.fit.isoflop.intervals if approach == "isoflop" else self.fit.parametric.method
-        return f"{self.fit.level:.0%}, {method}".replace("%", " %")
+        return f"{self.fit.level:.0%} ({method})".replace("%", " %") if method else ""
+
+    def bands(self, approach: str) -> str:
+        """Return what a caption says of an approach's bands: nothing where there are no draws."""
+        label = self.band_label(approach)
+        return f", bands: {label}" if label else ""

@@ -138,7 +138,7 @@ def plain_text(text: str) -> str:
         >>> print(plain_text("cost in $"))
         cost in \$
     """
-    return text.replace("\\", "\\\\").replace("$", r"\$") if "$" in text else text
+    return " ".join(text.split()).replace("$", r"\$")
 
 
 def flops_text(flops: float) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import Locator, MaxNLocator
 
 ROOM = {"x": 0.5, "y": 0.28}
 """Inches that a label needs along each axis."""
 FEWEST = 2
+DIGIT, POINTS_AN_INCH = 0.5, 72.0
+"""Width of a digit over the size of its type, and what that is measured in."""
 
 
 class LogTicks(Locator):
@@ -39,13 +44,46 @@ class LogTicks(Locator):
         axis: Any = self.axis
         if not hasattr(axis, "axis_name"):
             return 5
-        box = axis.axes.get_window_extent()
-        inches = (box.width if axis.axis_name == "x" else box.height) / axis.get_figure(root=True).dpi
-        return max(FEWEST, min(9, int(inches / ROOM[axis.axis_name])))
+        return max(FEWEST, min(9, int(_inches(axis) / ROOM[axis.axis_name])))
+
+
+class EvenTicks(Locator):
+    """Evenly spaced round numbers along x, as many as have room beside each other with all their digits."""
+
+    def __call__(self) -> Any:
+        """Return the ticks within the view."""
+        assert self.axis is not None
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the ticks between two ends."""
+        axis: Any = self.axis
+        size = FontProperties(size=rcParams["xtick.labelsize"]).get_size_in_points()
+        for most in (4, 3, 2, 1):
+            ticks = _even(vmin, vmax, most, steps=(1, 2, 2.5, 3, 4, 5, 6, 8, 10))
+            if len(ticks) < 2:
+                break
+            longest = max(map(len, axis.get_major_formatter().format_ticks(ticks)))
+            apart = POINTS_AN_INCH * _inches(axis) * (ticks[1] - ticks[0]) / (vmax - vmin)
+            if (longest + 1.5) * DIGIT * size <= apart:
+                break
+        return ticks
+
+
+def _inches(axis: Any) -> float:
+    """Return the length of an axis."""
+    box = axis.axes.get_window_extent()
+    return float(box.width if axis.axis_name == "x" else box.height) / axis.axes.figure.dpi
+
+
+def _even(low: float, high: float, most: int, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> np.ndarray:
+    """Return evenly spaced round numbers between two ends, in at most so many steps."""
+    even = np.asarray(MaxNLocator(most, steps=steps).tick_values(low, high))
+    return even[(even >= low) & (even <= high)]
 
 
 def log_ticks(low: float, high: float, most: int) -> np.ndarray:
-    """Return at most `most` round numbers between two ends, and two at least.
+    """Return at most `most` round numbers between two ends, nowhere closer than evenly spaced ones; two at least.
 
     Example:
         >>> log_ticks(3e3, 6e4, 5).tolist(), log_ticks(1e17, 1e25, 4).tolist()
@@ -59,6 +97,7 @@ def log_ticks(low: float, high: float, most: int) -> np.ndarray:
     inside = [[t for t in ladder if low * (1 - 1e-9) <= t <= high * (1 + 1e-9)] for ladder in ladders]
     enough = [ticks for ticks in inside if len(ticks) >= FEWEST]
     if enough:
-        return np.array(next((ticks for ticks in enough if len(ticks) <= most), enough[-1]))
-    even = np.asarray(MaxNLocator(max(FEWEST, min(most, 4)), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
-    return even[(even >= low) & (even <= high)]
+        least = np.log(high / low) / most
+        fit = (ticks for ticks in enough if len(ticks) <= most and np.diff(np.log(ticks)).min() >= least)
+        return np.array(next(fit, enough[-1]))
+    return _even(low, high, max(FEWEST, min(most, 4)))

@@ -116,7 +116,7 @@ def _budget(study: Study) -> tuple[int, np.ndarray]:
     """Return the number of the curve that is shown, the largest budget with a minimum, and its rows."""
     parabolas = study.fit.isoflop.parabolas
     counting = [i for i, p in enumerate(parabolas) if p.status == "bracketed"]
-    chosen = (counting or list(range(len(parabolas))))[-1]
+    chosen = (counting or [i for i, p in enumerate(parabolas) if p.status != "too-few"])[-1]
     return chosen, parabolas[chosen].rows
 
 
@@ -154,7 +154,7 @@ def _at(study: Study) -> str:
 
 
 def _shown(studies: Sequence[Study]) -> list[Study]:
-    return [study for study in studies if study.fit.isoflop.parabolas][:MOST_STUDIES]
+    return [study for study in studies if study.has_curves][:MOST_STUDIES]
 
 
 def _data(studies: Sequence[Study]) -> pd.DataFrame:
