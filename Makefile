@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-slow test-slurm test-browser check clean
+.PHONY: help venv demo test test-slow test-slurm test-browser test-notebooks check clean
 
 help:
 	@echo "make venv       a .venv with the package, editable, and everything the tests need"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow  the slow tests: coverage of the law's intervals, a pilot, compiled layers, the wheel in an empty environment"
 	@echo "make test-slurm the SLURM tests, on a real cluster of this machine (installs SLURM through apt, as root)"
 	@echo "make test-browser  the report in a headless Chromium (installs it through apt, as root)"
+	@echo "make test-notebooks  every notebook from top to bottom, a minute or two"
 	@echo "make check      lint and types"
 
 venv: $(READY)
@@ -28,7 +29,7 @@ demo: $(READY)
 	$(BIN)/scaling-fit results/quickstart --out fits/quickstart --figures fits/quickstart/figures --report fits/quickstart/report.html
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not slurm and not browser"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not slurm and not notebooks and not browser"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -41,6 +42,9 @@ test-slurm: $(READY)
 test-browser: $(READY)
 	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m browser
+
+test-notebooks: $(READY)
+	$(BIN)/python -m pytest -m notebooks tests/test_notebooks.py
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -57,17 +57,16 @@ class Outputs:
             WorkError: When a figure could not be drawn.
         """
         slugs = _slugs([study.fit.label for study in studies]) if many else [""] * len(studies)
-        self._fits(studies, slugs)
+        headline = self._fits(studies, slugs)
         self._json(studies, failures, many=many)
-        pictures: list[Picture] = []
-        if self.figures is not None:
-            pictures = self._figures(studies, slugs)
+        pictures = self._figures(studies, slugs) if self.figures is not None else []
+        reported: list[Picture] = []
         if self.report is not None:
             from analysis.figures.style import DEFAULT_VENUE, width_of
             from analysis.report.page import write_report
 
             usual = pictures and width_of(self.venue, self.column) == width_of(DEFAULT_VENUE)
-            pictures += write_report(
+            reported = write_report(
                 studies, self.report, command=self.command, failures=failures, pictures=pictures if usual else None
             )
             self.tell(f"wrote {self.report}")
@@ -76,13 +75,14 @@ class Outputs:
                 [*self.command, "--figures", str(self.out / "figures"), "--report", str(self.out / "report.html")]
             )
             self.tell(f"next  {again}")
-        if faults := [f"{picture.name} {picture.reason}" for picture in pictures if picture.faulty]:
-            raise WorkError("; ".join(dict.fromkeys(faults)))
+        faulty = [picture for picture in [*headline, *pictures, *reported] if picture.faulty]
+        if faulty:
+            raise WorkError("; ".join(dict.fromkeys(f"{picture.name} {picture.reason}" for picture in faulty)))
 
-    def _fits(self, studies: Sequence[Study], slugs: Sequence[str]) -> None:
-        """Write fit.json, its draws and the isoFLOP figure of each study."""
+    def _fits(self, studies: Sequence[Study], slugs: Sequence[str]) -> list[Picture]:
+        """Write fit.json, its draws and the isoFLOP figure of each study; return the figures."""
         if self.out is None:
-            return
+            return []
         from analysis.figures.gallery import draw_all, write_all
         from analysis.store import save_fit
 
@@ -94,6 +94,7 @@ class Outputs:
         drawn = write_all(pictures, folders, self.out)
         for file, folder in zip(files, folders, strict=True):
             self.tell("wrote " + ", ".join(str(path) for path in [file, *(p for p in drawn if p.parent == folder)]))
+        return pictures
 
     def _json(self, studies: Sequence[Study], failures: Sequence[Exception], *, many: bool) -> None:
         if self.json is None:

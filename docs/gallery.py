@@ -111,8 +111,8 @@ def draw_readme(study: Study) -> None:
         figure = Figure(figsize=(width, 2.9))
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
-        plot_isoflop(study.fit, study.runs, left)
-        plot_allocation(study, "N", right)
+        plot_isoflop(study, left)
+        plot_allocation(study, right)
         save(figure, FIGURES / "readme.png")
 
 

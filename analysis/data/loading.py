@@ -15,6 +15,8 @@ from scaling.files import read_json_lines
 from scaling.results import PILOT, read_records
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
+TABLE = "table"
+"""What a table that is in memory is called."""
 APART = ("eval_id", "loss_unit")
 """Columns whose values are never mixed: losses of another meaning."""
 RECORD_COLUMNS = {
@@ -27,7 +29,7 @@ SIZES = {
 
 
 def load(
-    path: Path | str,
+    path: Path | str | pd.DataFrame,
     *,
     n: str | None = None,
     d: str | None = None,
@@ -46,7 +48,7 @@ def load(
     given, splits further.
 
     Args:
-        path: A results folder, one sweep's folder, or a table file.
+        path: A results folder, one sweep's folder, a table file, or a table.
         n: Column of the model size, where its name is not a common one; `d`, `c`, `u`, `b`, `loss` likewise.
         d: Column of the data seen.
         c: Column of the training FLOPs.
@@ -65,10 +67,14 @@ def load(
         >>> [table.used for table in load("runs.csv", where="flops < 5e18")]
         [10]
     """
-    path = Path(path)
+    frame = path if isinstance(path, pd.DataFrame) else None
+    path = Path(TABLE) if isinstance(path, pd.DataFrame) else Path(path)
+    folder = frame is None and path.is_dir()
     given = {"n": _size_column(size, n), "d": d, "c": c, "u": u, "b": b, "loss": loss}
-    raw, source, unreadable = _read_folder(path) if path.is_dir() else _read_file(path)
-    if path.is_dir():
+    raw, source, unreadable = (
+        _of_frame(frame) if frame is not None else _read_folder(path) if folder else _read_file(path)
+    )
+    if folder:
         given = {
             key: value or (RECORD_COLUMNS[key] if RECORD_COLUMNS[key] in raw else None) for key, value in given.items()
         }
@@ -89,7 +95,7 @@ def load(
                 "columns": {key: str(column) for key, column in columns.items()},
             },
             flops_per_param_token=flops_per_param_token,
-            data_unit="frames" if speech else "units" if path.is_dir() else "tokens",
+            data_unit="frames" if speech else "units" if folder else "tokens",
         )
         tables.append(filtered(table, where) if where else table)
     tables[0].excluded.extend(unreadable)
@@ -187,6 +193,16 @@ def _usable(raw: pd.DataFrame) -> pd.Series:
 
 def _without(flags: str, flag: str) -> str:
     return ";".join(f for f in flags.split(";") if f != flag)
+
+
+def _of_frame(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, str]]]:
+    """Return a table that is in memory, what identifies it, and nothing left out."""
+    if frame.empty:
+        raise InputError("a table without rows", where=TABLE, remedy="give at least three runs")
+    raw = frame.reset_index(drop=True).rename(columns=str)
+    raw["row"] = [str(i) for i in frame.index]
+    digest = hashlib.sha256(raw.to_csv(index=False).encode()).hexdigest()
+    return raw, {"path": TABLE, "sha256": digest, "rows": len(raw)}, []
 
 
 def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any], list[dict[str, str]]]:

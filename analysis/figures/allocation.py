@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.figures.axes import axes_or_new, beyond, data_axis, flops_axis, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
-from analysis.figures.paths import NAMES, STYLES, exponent_text, paths, plot_path, plot_points
+from analysis.figures.paths import NAMES, STYLES, draw_path, draw_points, exponent_text, paths
 from analysis.figures.published import PUBLISHED
 from analysis.figures.study import Study
 
@@ -26,13 +26,13 @@ SHORT = {"law": "law", "isoflop": "line"}
 SYMBOLS = {"N": "a", "D": "b"}
 
 
-def plot_allocation(study: Study, quantity: str = "N", ax: Axes | None = None) -> Axes:
+def plot_allocation(study: Study, ax: Axes | None = None, *, quantity: str = "N") -> Axes:
     """Draw N* or D* over compute.
 
     Args:
         study: The fit and its runs.
-        quantity: `N` or `D`.
         ax: Where to; new axes when not given.
+        quantity: `N` or `D`.
 
     Returns:
         The axes.
@@ -42,13 +42,13 @@ def plot_allocation(study: Study, quantity: str = "N", ax: Axes | None = None) -
     for approach in ("isoflop", "law"):
         part = frame[(frame["kind"] == "path") & (frame["approach"] == approach)]
         if len(part):
-            plot_path(ax, part, quantity, fit.largest, label=NAMES[approach], **STYLES[approach])
+            draw_path(ax, part, quantity, fit.largest, label=NAMES[approach], **STYLES[approach])
             text = exponent_text(study, approach, SYMBOLS[quantity])
             told.append((f"{SHORT[approach]}: {text}" if text else "", STYLES[approach]["color"]))
     for i, (text, colour) in enumerate(told):  # both quantities rise, so that this corner is empty
         ax.annotate(text, (0.98, 0.04), xycoords="axes fraction", xytext=(0, 9 * i), textcoords="offset points",
                     ha="right", va="bottom", color=colour, fontsize=7, zorder=6)  # fmt: skip
-    plot_points(ax, frame, quantity)
+    draw_points(ax, frame, quantity)
     flops_axis(ax)
     (size_axis if quantity == "N" else partial(data_axis, fit=fit))(ax, side="y")
     ax.set_ylabel(f"${quantity}^*$ ({'parameters' if quantity == 'N' else _unit(study)})")
@@ -87,7 +87,7 @@ def _data(studies: Sequence[Study]) -> pd.DataFrame:
 
 
 def _draw(studies: Sequence[Study], figure: Figure) -> None:
-    panels = [partial(plot_allocation, studies[0], quantity) for quantity in "ND"]
+    panels = [partial(plot_allocation, studies[0], quantity=quantity) for quantity in "ND"]
     side_by_side(figure, panels, least=2.4, aspect=0.9, one_legend=True)
 
 

@@ -23,6 +23,10 @@ MANY = 1500
 """Runs from which they are drawn small."""
 LOWEST, HIGHEST = 1.45, 3.6
 """Inches of height that a panel has at least and at most."""
+MARGIN = 0.1
+"""Inches between the end of a legend and the next panel."""
+LETTERS = 18
+"""Of a name for which an axis has room."""
 STACKED = 0.66
 """Height over width of panels that stand on top of each other."""
 Panel = Callable[["Axes"], Any]
@@ -73,12 +77,18 @@ def side_by_side(
         figure.set_size_inches(width, rows * height + _one_legend(figure, axes))
         return axes
     figure.set_size_inches(width, rows * height + _legends(axes, columns))
-    figure.draw_without_rendering()
+    lay_out(figure)
     for ax in axes:  # now that it is known how far from the left the axes begin
         if (own := ax.get_legend()) is not None:
             legend_above(ax, title=own.get_title().get_text())
     figure.set_size_inches(width, rows * height + _legends(axes, columns))
     return axes
+
+
+def lay_out(figure: Figure) -> None:
+    """Give every axes its place, as drawing would."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
 
 
 def _legends(axes: Sequence[Axes], columns: int) -> float:
@@ -173,7 +183,8 @@ def count_bar(ax: Axes, shown: Any, label: str) -> None:
 
 def loss_label(fit: Fit) -> str:
     """Return what the loss axis is called."""
-    return "validation loss $L$" if fit.loss_name == "loss" else f"{plain_text(fit.loss_name.replace('_', ' '))} $L$"
+    name = "validation loss" if fit.loss_name == "loss" else plain_text(fit.loss_name.replace("_", " "), LETTERS)
+    return f"{name} $L$"
 
 
 def loss_axis(ax: Axes, fit: Fit) -> None:
@@ -215,7 +226,8 @@ def legend_above(ax: Axes, *, title: str | None = None) -> None:
         return
     subplot = ax.get_subplotspec()
     share = (subplot.colspan.stop / subplot.get_gridspec().ncols) if subplot is not None else 1.0
-    room = ax.figure.bbox.x0 + share * ax.figure.bbox.width - ax.get_window_extent().x0
+    end = ax.figure.bbox.x0 + share * ax.figure.bbox.width - MARGIN * ax.figure.dpi
+    room = end - ax.get_window_extent().x0
     for count in range(min(len(found), 6), 0, -1):
         legend = ax.legend(
             handles=found, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=count, title=title, alignment="left"

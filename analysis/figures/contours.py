@@ -22,7 +22,7 @@ from analysis.figures.axes import (
     size_axis,
 )
 from analysis.figures.drawing import Drawing
-from analysis.figures.paths import STYLES, law_table, plot_path
+from analysis.figures.paths import STYLES, draw_path, law_table
 from analysis.figures.study import Study
 from analysis.figures.style import EXTRAPOLATED, MARKERS, flops_text, ordered_colours, ordered_map
 
@@ -64,7 +64,7 @@ def plot_contours(study: Study, ax: Axes | None = None) -> Axes:
     for budget in _cuts(study):
         ax.axvline(budget, color="0.6", linestyle=":", linewidth=0.7, zorder=1)
     points(ax, runs["C"], runs["N"], color="0.35", markersize=2.4, label="runs", zorder=2)
-    plot_path(ax, path, "N", fit.largest, label="efficient frontier $N^*(C)$", **STYLES["law"])
+    draw_path(ax, path, "N", fit.largest, label="efficient frontier $N^*(C)$", **STYLES["law"])
     flops_axis(ax)
     size_axis(ax, "y")
     ax.set_ylabel("model size $N$")
@@ -172,8 +172,8 @@ FIGURE = Drawing(
     why_not=lambda studies: "" if studies[0].allocates else "no certified law that splits a budget",
     caption=lambda studies: (
         f"(a) Contours of {studies[0].fit.parametric.law.equation}; blue: the efficient "
-        f"frontier{studies[0].bands('law')}; dotted: isoFLOP cuts; dots: runs. (b) The law over size along the cuts, on "
-        "the runs; open diamonds: its minima."
+        f"frontier{studies[0].bands('law')}; dotted: isoFLOP cuts; dots: runs. "
+        "(b) The law over size along the cuts, on the runs; open diamonds: its minima."
     ),
     data=_data,
     draw=lambda studies, figure: side_by_side(

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 SHOWN = 0.99
 """Share of the draws within the limits of each axis."""
 LEAST = 0.75
-"""Inches of a panel below which the labels under it stand upright."""
+"""Inches of a panel below which the labels are small, and stand upright under it."""
 GREEK = {"alpha", "beta", "gamma", "delta", "eta", "kappa"}
 LOG_FROM = 10.0
 """Ratio of the ends of a positive parameter's draws from which its logarithm to base ten is shown."""
 
 
-def plot_pair(study: Study, x: str, y: str, ax: Axes | None = None) -> Axes:
+def plot_pair(study: Study, ax: Axes | None = None, *, x: str, y: str) -> Axes:
     """Draw the draws of two parameters against each other, with the estimate.
 
     Args:
         study: A study whose law has draws.
+        ax: Where to; new axes when not given.
         x: Name of a parameter (`parameters_of`).
         y: Name of another.
-        ax: Where to; new axes when not given.
 
     Returns:
         The axes.
@@ -48,13 +48,13 @@ def plot_pair(study: Study, x: str, y: str, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_marginal(study: Study, name: str, ax: Axes | None = None) -> Axes:
+def plot_marginal(study: Study, ax: Axes | None = None, *, name: str) -> Axes:
     """Draw the histogram of a parameter's draws, its estimate and the ends of its interval.
 
     Args:
         study: A study whose law has draws.
-        name: Of the parameter (`parameters_of`).
         ax: Where to; new axes when not given.
+        name: Of the parameter (`parameters_of`).
 
     Returns:
         The axes.
@@ -131,24 +131,25 @@ def _draw(studies: Sequence[Study], figure: Figure) -> None:
     count = len(names)
     width = float(figure.get_size_inches()[0])
     figure.set_size_inches(width, width * (0.86 if count > 2 else 0.7))
+    small = width / count < LEAST
     grid: dict[tuple[int, int], Any] = {}
     for row in range(count):
         for column in range(row + 1):
             ax = figure.add_subplot(count, count, row * count + column + 1)
             grid[row, column] = ax
             if row == column:
-                plot_marginal(study, names[row], ax)
+                plot_marginal(study, ax, name=names[row])
             else:
-                plot_pair(study, names[column], names[row], ax)
+                plot_pair(study, ax, x=names[column], y=names[row])
             ax.xaxis.set_major_locator(MaxNLocator(2, prune="both"))
             if row != column:
                 ax.yaxis.set_major_locator(MaxNLocator(2, prune="both"))
             ax.tick_params(labelsize=6, labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
-            ax.tick_params(axis="x", rotation=0 if width / count > LEAST else 90)
+            ax.tick_params(axis="x", rotation=90 if small else 0)
             if row == count - 1:
-                ax.set_xlabel(parameter_text(names[column]))
+                ax.set_xlabel(parameter_text(names[column]), fontsize=6 if small else None)
             if column == 0 and row > 0:
-                ax.set_ylabel(parameter_text(names[row]))
+                ax.set_ylabel(parameter_text(names[row]), fontsize=6 if small else None)
     figure.align_labels()
 
 

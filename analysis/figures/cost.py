@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.axes import axes_or_new, count_axis, legend_above, points, side_by_side, size_axis
+from analysis.figures.axes import LETTERS, axes_or_new, count_axis, legend_above, points, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
 from analysis.figures.style import GREY, OKABE_ITO, plain_text
@@ -63,7 +63,8 @@ def plot_speed(study: Study, ax: Axes | None = None) -> Axes:
     scale, unit = next((s, u) for s, u in SUFFIXES if s <= max(1.0, float(speed.median())))
     kinds = study.runs["device"].astype(str) if "device" in study.runs else pd.Series("runs", study.runs.index)
     for i, (device, part) in enumerate(speed.groupby(kinds[speed.index], sort=True)):
-        points(ax, study.runs.loc[part.index, "N"], part / scale, color=OKABE_ITO[i % 7], label=plain_text(str(device)))
+        label, sizes = plain_text(str(device), LETTERS), study.runs.loc[part.index, "N"]
+        points(ax, sizes, part / scale, color=OKABE_ITO[i % 7], label=label)
     size_axis(ax)
     count_axis(ax, "y", f"speed ({unit})")
     legend_above(ax)

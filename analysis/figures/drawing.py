@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.figures.axes import lay_out
 from analysis.figures.study import Study
-from analysis.figures.style import DEFAULT_VENUE, rc, width_of
+from analysis.figures.style import DEFAULT_VENUE, UNKNOWN, rc, width_of
 from scaling.files import write_bytes
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 FORMATS = ("pdf", "png", "svg")
 DPI = {"pdf": 300, "png": 300, "svg": 150}
 """Of images; very many points are one in a vector file, too."""
-PASSES = 2
-"""Of the layout: the room that ticks have decides which there are, and those decide the room."""
 METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}, "svg": {"Date": None},
 }  # fmt: skip
@@ -92,8 +91,7 @@ def compose(
         figure = Figure(figsize=(width, width * 0.62))
         FigureCanvasAgg(figure)
         drawing.draw(studies, figure)
-        for _ in range(PASSES):
-            figure.draw_without_rendering()
+        lay_out(figure)
         figure.set_layout_engine("none")  # the layout is found once, and is the same in every format
     return figure
 
@@ -119,6 +117,7 @@ def render(
         InputError: When there is no such venue or width.
     """
     from matplotlib import style
+    from matplotlib.text import Text
 
     figure = compose(drawing, studies, venue=venue, column=column)
     files = {}
@@ -128,4 +127,7 @@ def render(
             figure.savefig(buffer, format=suffix, dpi=DPI[suffix], metadata=METADATA[suffix])
             files[suffix] = buffer.getvalue()
     files["csv"] = drawing.data(studies).to_csv(index=False).encode()
-    return Drawn(name=drawing.name, title=drawing.title, caption=drawing.caption(studies), files=files)
+    caption = drawing.caption(studies)
+    if any(UNKNOWN in text.get_text() for text in figure.findobj(Text)):
+        caption += f" {UNKNOWN} stands for a sign that the font lacks."
+    return Drawn(name=drawing.name, title=drawing.title, caption=caption, files=files)

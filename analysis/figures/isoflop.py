@@ -29,20 +29,19 @@ MARGIN = 0.06
 """Share of a curve's span that it is drawn beyond its sizes."""
 
 
-def plot_isoflop(fit: Fit, runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_isoflop(study: Study, ax: Axes | None = None) -> Axes:
     """Draw the runs of every budget, its curve, and an open diamond with its interval at a minimum that counts.
 
     A curve whose minimum does not count is dashed and named by its verdict.
 
     Args:
-        fit: The fit.
-        runs: The table that was fitted (`RunTable.runs`).
+        study: The fit and its runs.
         ax: Where to; new axes when not given.
 
     Returns:
         The axes.
     """
-    ax = axes_or_new(ax)
+    ax, fit, runs = axes_or_new(ax), study.fit, study.runs
     parabolas = fit.isoflop.parabolas
     several = len({p.unique for p in parabolas}) > 1
     for i, (p, colour) in enumerate(zip(parabolas, ordered_colours(len(parabolas)), strict=True)):
@@ -78,8 +77,9 @@ def _name_budgets(ax: Axes, parabolas: list[Parabola]) -> None:
     ax.figure.colorbar(scale, ax=ax, label="training FLOPs", pad=0.02)
 
 
-def isoflop_data(fit: Fit, runs: pd.DataFrame) -> pd.DataFrame:
+def isoflop_data(study: Study) -> pd.DataFrame:
     """Return what the figure shows as a table: runs, then minima, then the curves."""
+    fit, runs = study.fit, study.runs
     rows: list[dict[str, Any]] = []
     for p in fit.isoflop.parabolas:
         part = runs.iloc[p.rows]
@@ -124,7 +124,7 @@ def _minimum(ax: Axes, fit: Fit, i: int) -> None:
 
 
 def _draw(studies: Sequence[Study], figure: Figure) -> None:
-    side_by_side(figure, [lambda ax: plot_isoflop(studies[0].fit, studies[0].runs, ax)], aspect=0.62)
+    side_by_side(figure, [lambda ax: plot_isoflop(studies[0], ax)], aspect=0.62)
 
 
 def _caption(studies: Sequence[Study]) -> str:
@@ -142,6 +142,6 @@ FIGURE = Drawing(
     title="Loss over model size at every budget",
     why_not=lambda studies: "" if studies[0].has_curves else "no budget has three sizes",
     caption=_caption,
-    data=lambda studies: isoflop_data(studies[0].fit, studies[0].runs),
+    data=lambda studies: isoflop_data(studies[0]),
     draw=_draw,
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.optimum import optimal_log_n
-from analysis.figures.axes import axes_or_new, beyond, flops_axis, legend_above, side_by_side, size_axis
+from analysis.figures.axes import LETTERS, axes_or_new, beyond, flops_axis, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.paths import budgets_of, minima
 from analysis.figures.study import Study
@@ -50,7 +50,7 @@ def plot_scores(study: Study, ax: Axes | None = None) -> Axes:
             ha="left",
             fontsize=7,
         )
-    ax.set_yticks(range(len(scores)), [plain_text(f"{s['law']} ({s['parameters']})") for s in scores])
+    ax.set_yticks(range(len(scores)), [f"{plain_text(s['law'], LETTERS)} ({s['parameters']})" for s in scores])
     ax.set_ylim(-0.6, max(2.4, len(scores) - 0.4))
     ax.set_xlim(0, 1.25 * PERCENT * shown)
     ax.set_xlabel("error on dearer runs (rms, %)")
@@ -75,7 +75,7 @@ def plot_laws(study: Study, ax: Axes | None = None) -> Axes:
         for j, (_, part) in enumerate(data[data["law"] == name].groupby("choice", sort=False)):
             thin = {} if j == 0 else {"linewidth": 0.6, "alpha": 0.7}
             inside, outside = part[part["C"] <= largest * 1.0001], part[part["C"] >= largest * 0.9999]
-            ax.plot(inside["C"], inside["N"], label=plain_text(name) if j == 0 else "", **{**style, **thin})
+            ax.plot(inside["C"], inside["N"], label=plain_text(name, LETTERS) if j == 0 else "", **{**style, **thin})
             ax.plot(outside["C"], outside["N"], **{**style, **thin, "linestyle": EXTRAPOLATED})
     points = minima(study)
     points = points[points["kind"] == "minimum"]

@@ -24,7 +24,7 @@ from analysis.figures.axes import (
     side_by_side,
 )
 from analysis.figures.drawing import Drawing
-from analysis.figures.paths import law_table, plot_path
+from analysis.figures.paths import draw_path, law_table
 from analysis.figures.study import Study
 from analysis.figures.style import GREY, OKABE_ITO
 
@@ -37,13 +37,13 @@ POINTS = 40
 AHEAD = 10.0
 
 
-def plot_limit(study: Study, quantity: str, ax: Axes | None = None) -> Axes:
+def plot_limit(study: Study, ax: Axes | None = None, *, quantity: str) -> Axes:
     """Draw all runs' loss over one quantity, and the law with the others unbounded.
 
     Args:
         study: A study whose law splits a budget.
-        quantity: `C`, `D` or `N`.
         ax: Where to; new axes when not given.
+        quantity: `C`, `D` or `N`.
 
     Returns:
         The axes.
@@ -51,7 +51,7 @@ def plot_limit(study: Study, quantity: str, ax: Axes | None = None) -> Axes:
     ax, fit, runs = axes_or_new(ax), study.fit, study.runs
     points(ax, runs[quantity], runs["loss"], color=GREY, markersize=2.6)
     line = limit(study, quantity)
-    plot_path(ax, line.rename(columns={quantity: "C"}), "loss", runs[quantity].max(), label="", color=OKABE_ITO[0])
+    draw_path(ax, line.rename(columns={quantity: "C"}), "loss", runs[quantity].max(), label="", color=OKABE_ITO[0])
     low, high = min(line["loss"].min(), runs["loss"].min()), runs["loss"].max()
     loss_scale(ax, [low, high], fit)
     ax.set_ylim(low * (low / high) ** 0.1, high * (high / low) ** 0.05)  # a wide band may leave the picture
@@ -112,6 +112,6 @@ FIGURE = Drawing(
     ),
     data=_data,
     draw=lambda studies, figure: side_by_side(
-        figure, [partial(plot_limit, studies[0], quantity) for quantity in "CDN"], least=1.75, aspect=0.95
+        figure, [partial(plot_limit, studies[0], quantity=quantity) for quantity in "CDN"], least=1.75, aspect=0.95
     ),
 )  # fmt: skip

@@ -116,7 +116,7 @@ def exponent_text(study: Study, approach: str, name: str) -> str:
     return f"${name}={found.value:.2f}${ends}"
 
 
-def plot_path(ax: Axes, frame: pd.DataFrame, quantity: str, largest: float, *, label: str, **style: Any) -> None:
+def draw_path(ax: Axes, frame: pd.DataFrame, quantity: str, largest: float, *, label: str, **style: Any) -> None:
     """Draw one quantity over C: a line, dashed beyond the largest run, and its band."""
     style = {key: value for key, value in style.items() if key != "marker"}
     inside, outside = frame[frame["C"] <= largest * 1.0001], frame[frame["C"] >= largest * 0.9999]
@@ -127,7 +127,7 @@ def plot_path(ax: Axes, frame: pd.DataFrame, quantity: str, largest: float, *, l
         ax.fill_between(frame["C"], low, high, color=style["color"], alpha=0.16, linewidth=0, zorder=2)
 
 
-def plot_points(ax: Axes, frame: pd.DataFrame, quantity: str) -> None:
+def draw_points(ax: Axes, frame: pd.DataFrame, quantity: str) -> None:
     """Draw isoFLOP minima as open diamonds with their intervals, the envelope as dots, answers as filled diamonds."""
     for kind, style, label in (
         ("envelope", {"marker": ".", "color": STYLES["envelope"]["color"], "markersize": 3}, "envelope"),

@@ -27,13 +27,13 @@ RISE = 2.0
 """How far a profile is drawn, over the threshold of the interval."""
 
 
-def plot_profile(study: Study, name: str, ax: Axes | None = None) -> Axes:
+def plot_profile(study: Study, ax: Axes | None = None, *, name: str) -> Axes:
     """Draw the profile of one parameter, and where it crosses the threshold of the interval.
 
     Args:
         study: A study whose law stands.
-        name: Of the parameter.
         ax: Where to; new axes when not given.
+        name: Of the parameter.
 
     Returns:
         The axes.
@@ -92,7 +92,7 @@ FIGURE = Drawing(
     data=lambda studies: profiles_data(studies[0]),
     draw=lambda studies, figure: side_by_side(
         figure,
-        [partial(plot_profile, studies[0], name) for name in studies[0].fit.parametric.law.parameters],
+        [partial(plot_profile, studies[0], name=name) for name in studies[0].fit.parametric.law.parameters],
         least=1.45,
         aspect=0.85,
     ),

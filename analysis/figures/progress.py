@@ -40,7 +40,10 @@ def plot_plan(path: Path | str, ax: Axes | None = None) -> Axes:
     Returns:
         The axes.
     """
-    ax, data = axes_or_new(ax), progress_data(str(path))
+    return _plan(progress_data(path), axes_or_new(ax))
+
+
+def _plan(data: pd.DataFrame, ax: Axes) -> Axes:
     for state, style in STATES.items():
         part = data[data["state"] == state]
         if len(part):
@@ -63,7 +66,10 @@ def plot_spent(path: Path | str, ax: Axes | None = None) -> Axes:
     Returns:
         The axes.
     """
-    ax, data = axes_or_new(ax), progress_data(str(path))
+    return _spent(progress_data(path), axes_or_new(ax))
+
+
+def _spent(data: pd.DataFrame, ax: Axes) -> Axes:
     planned = data.loc[data["state"] != "dropped", "new_flops"].sum()
     done = data[data["finished"].notna()].sort_values("finished", kind="stable")
     start = done["started"].min()
@@ -79,8 +85,7 @@ def plot_spent(path: Path | str, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@lru_cache(maxsize=4)
-def progress_data(path: str) -> pd.DataFrame:
+def progress_data(path: Path | str) -> pd.DataFrame:
     """Return {sweep, id, state, params, flops, new_flops, started, finished} of every planned point under a folder."""
     rows = []
     for plan in sorted(Path(path).rglob("plan.jsonl")) if Path(path).is_dir() else []:
@@ -108,21 +113,25 @@ def progress_data(path: str) -> pd.DataFrame:
     return frame
 
 
-def _path(studies: Sequence[Study]) -> str:
-    return str(studies[0].fit.source.get("path", ""))
+def _path(study: Study) -> Path:
+    return Path(str(study.fit.source.get("path", "")))
 
 
-def _panels(path: str) -> list:
-    finished = progress_data(path)["finished"].notna().any()
-    return [partial(plot_plan, path), *([partial(plot_spent, path)] if finished else [])]
+@lru_cache(maxsize=4)
+def _of(study: Study) -> pd.DataFrame:
+    """Return what `progress_data` gives, read once a study: the folder may be filling up."""
+    return progress_data(_path(study))
+
+
+def _panels(data: pd.DataFrame) -> list:
+    return [partial(_plan, data), *([partial(_spent, data)] if data["finished"].notna().any() else [])]
 
 
 def _why_not(studies: Sequence[Study]) -> str:
-    path = _path(studies)
-    if not Path(path).is_dir():
+    if not _path(studies[0]).is_dir():
         return "the runs come from a table, not from a sweep's folder"
     try:
-        return "" if len(progress_data(path)) else "no plan lies in the folder, or it says no costs"
+        return "" if len(_of(studies[0])) else "no plan lies in the folder, or it says no costs"
     except (InputError, KeyError, OSError) as error:
         return f"the plan cannot be read ({error})"
 
@@ -135,6 +144,6 @@ FIGURE = Drawing(
     caption=lambda _: (
         "(a) The plan's points by state; 'begun' is a run without a result yet. (b) Compute of finished runs over time."
     ),
-    data=lambda studies: progress_data(_path(studies)),
-    draw=lambda studies, figure: side_by_side(figure, _panels(_path(studies)), least=2.4, aspect=0.8),
+    data=lambda studies: _of(studies[0]),
+    draw=lambda studies, figure: side_by_side(figure, _panels(_of(studies[0])), least=2.4, aspect=0.8),
 )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.figures.axes import axes_or_new, beyond, count_axis, flops_axis, legend_above, side_by_side
 from analysis.figures.drawing import Drawing
-from analysis.figures.paths import NAMES, STYLES, paths, plot_path, plot_points
+from analysis.figures.paths import NAMES, STYLES, draw_path, draw_points, paths
 from analysis.figures.study import Study
 from analysis.figures.style import plain_text
 
@@ -35,8 +35,8 @@ def plot_ratio(study: Study, ax: Axes | None = None) -> Axes:
     for approach in ("isoflop", "law"):
         part = frame[(frame["kind"] == "path") & (frame["approach"] == approach)]
         if len(part) and part["ratio"].notna().any():
-            plot_path(ax, part, "ratio", fit.largest, label=NAMES[approach], **STYLES[approach])
-    plot_points(ax, frame[frame["kind"] != "answer"], "ratio")
+            draw_path(ax, part, "ratio", fit.largest, label=NAMES[approach], **STYLES[approach])
+    draw_points(ax, frame[frame["kind"] != "answer"], "ratio")
     if fit.data_unit == "tokens":
         ax.axhline(CHINCHILLA, color="0.45", linestyle=":", linewidth=0.9, label="20 tokens a parameter", zorder=1)
     flops_axis(ax)

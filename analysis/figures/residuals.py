@@ -23,13 +23,13 @@ WINDOWS = 8
 """Groups of runs along x whose median shows a trend."""
 
 
-def plot_residuals(study: Study, quantity: str, ax: Axes | None = None) -> Axes:
+def plot_residuals(study: Study, ax: Axes | None = None, *, quantity: str) -> Axes:
     """Draw log L - log L_hat in percent over N, D or C, with the medians of like runs.
 
     Args:
         study: A study whose law stands.
-        quantity: `N`, `D` or `C`.
         ax: Where to; new axes when not given.
+        quantity: `N`, `D` or `C`.
 
     Returns:
         The axes.
@@ -89,7 +89,7 @@ def _caption(studies: Sequence[Study]) -> str:
 
 
 def _draw(studies: Sequence[Study], figure: object) -> None:
-    panels = [partial(plot_residuals, studies[0], quantity) for quantity in "NDC"]
+    panels = [partial(plot_residuals, studies[0], quantity=quantity) for quantity in "NDC"]
     side_by_side(figure, [*panels, partial(plot_residual_histogram, studies[0])], least=1.5, aspect=0.72)  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from scaling.errors import InputError, did_you_mean
@@ -46,6 +47,12 @@ ZONE = "0.93"
 VIRIDIS_END = 0.9
 
 
+FONTS = ("STIXGeneral", "DejaVu Serif")
+"""The second for signs that the first lacks."""
+UNKNOWN = "□"
+"""Stands for a sign that both lack."""
+
+
 def width_of(venue: str, column: str = "single") -> float:
     """Return the width of a figure in inches.
 
@@ -72,7 +79,7 @@ def rc(width: float) -> dict[str, Any]:
     """Return the settings of matplotlib for a figure of a width in inches, as `matplotlib.rc_context` takes them."""
     base = 8.0 if width < NARROW else 9.0
     return {
-        "font.family": ["STIXGeneral", "DejaVu Serif"],  # the second for signs that the first lacks
+        "font.family": list(FONTS),
         "mathtext.fontset": "stix",
         "font.size": base,
         "axes.labelsize": base,
@@ -131,14 +138,29 @@ def category(i: int) -> dict[str, Any]:
     return {"color": OKABE_ITO[i % 7], "marker": MARKERS[i % 10], "linestyle": DASHES[i % 5]}
 
 
-def plain_text(text: str) -> str:
+def plain_text(text: str, most: int = 60) -> str:
     r"""Return somebody's text so that matplotlib shows it as it is, and sets no formula of it.
 
+    Args:
+        text: What to show; signs that the fonts lack become `UNKNOWN`.
+        most: How many letters there is room for; a longer text is cut.
+
     Example:
-        >>> print(plain_text("cost in $"))
-        cost in \$
+        >>> print(plain_text("cost in $"), plain_text("a name that does not end", 12))
+        cost in \$ a name that…
     """
-    return " ".join(text.split()).replace("$", r"\$")
+    known = _signs()
+    text = "".join(c if ord(c) in known else UNKNOWN for c in " ".join(text.split()))
+    text = text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    return text.replace("$", r"\$")
+
+
+@lru_cache(maxsize=1)
+def _signs() -> frozenset[int]:
+    """Return the signs that the fonts have."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset().union(*(get_font(findfont(name)).get_charmap() for name in FONTS))
 
 
 def flops_text(flops: float) -> str:

@@ -13,6 +13,8 @@ from matplotlib.ticker import Locator, MaxNLocator
 ROOM = {"x": 0.5, "y": 0.28}
 """Inches that a label needs along each axis."""
 FEWEST = 2
+NEAREST = 0.75
+"""How close two labels may be, over the room of one."""
 DIGIT, POINTS_AN_INCH = 0.5, 72.0
 """Width of a digit over the size of its type, and what that is measured in."""
 
@@ -83,7 +85,7 @@ def _even(low: float, high: float, most: int, steps: Sequence[float] = (1, 2, 2.
 
 
 def log_ticks(low: float, high: float, most: int) -> np.ndarray:
-    """Return at most `most` round numbers between two ends, nowhere closer than evenly spaced ones; two at least.
+    """Return at most `most` round numbers between two ends, nowhere much closer than even ones; two at least.
 
     Example:
         >>> log_ticks(3e3, 6e4, 5).tolist(), log_ticks(1e17, 1e25, 4).tolist()
@@ -97,7 +99,8 @@ def log_ticks(low: float, high: float, most: int) -> np.ndarray:
     inside = [[t for t in ladder if low * (1 - 1e-9) <= t <= high * (1 + 1e-9)] for ladder in ladders]
     enough = [ticks for ticks in inside if len(ticks) >= FEWEST]
     if enough:
-        least = np.log(high / low) / most
+        least = NEAREST * np.log(high / low) / most
         fit = (ticks for ticks in enough if len(ticks) <= most and np.diff(np.log(ticks)).min() >= least)
         return np.array(next(fit, enough[-1]))
-    return _even(low, high, max(FEWEST, min(most, 4)))
+    even = _even(low, high, max(FEWEST, min(most, 4)))
+    return even[:: max(1, -(-len(even) // most))]

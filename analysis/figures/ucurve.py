@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.figures.axes import axes_or_new, letter, loss_label, points, size_axis
+from analysis.figures.axes import LETTERS, axes_or_new, letter, loss_label, points, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
 from analysis.figures.style import OKABE_ITO, flops_text, names_apart, plain_text
@@ -27,10 +27,12 @@ NOT_DOWNSTREAM = {"metric_constant_loss", "metric_clips", "metric_skipped_steps"
 MOST_METRICS, MOST_STUDIES = 3, 6
 POINTS = 100
 LEAST_SIZES = 3
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+ALPHABET = 26
+TITLE, EM, AT, LEFT = 7.5, 0.55 / 72, 8, 0.5
+"""Points of a title; inches of a letter over them; letters that a budget takes; inches left of the axes."""
 
 
-def plot_ucurve(study: Study, value: str = "loss", ax: Axes | None = None) -> Axes:
+def plot_ucurve(study: Study, ax: Axes | None = None, *, value: str = "loss") -> Axes:
     """Draw one quantity over model size at the largest budget that has a minimum, its curve, and its lowest point.
 
     The loss's curve is the fit's own, with its verdict; a metric's is a parabola in log N through its runs, and says so
@@ -38,8 +40,8 @@ def plot_ucurve(study: Study, value: str = "loss", ax: Axes | None = None) -> Ax
 
     Args:
         study: The fit and its runs.
-        value: `loss`, or a column of a metric.
         ax: Where to; new axes when not given.
+        value: `loss`, or a column of a metric.
 
     Returns:
         The axes.
@@ -55,7 +57,7 @@ def plot_ucurve(study: Study, value: str = "loss", ax: Axes | None = None) -> Ax
         ax.plot([row["N"]], [row["value"]], "D", color="black", markerfacecolor="white", zorder=5)
     size_axis(ax)
     ax.set_xlabel("model size $N$")
-    ax.set_ylabel(loss_label(study.fit) if value == "loss" else metric_text(value))
+    ax.set_ylabel(loss_label(study.fit) if value == "loss" else plain_text(metric_text(value), LETTERS))
     return ax
 
 
@@ -101,7 +103,7 @@ def metrics_of(studies: Sequence[Study]) -> list[str]:
 
 
 def metric_text(name: str) -> str:
-    """Return a metric's column as an axis calls it.
+    """Return a metric's column in words.
 
     Example:
         >>> metric_text("metric_phone_error_rate"), metric_text("asr_wer")
@@ -109,7 +111,7 @@ def metric_text(name: str) -> str:
     """
     words = name.removeprefix("metric_").split("_")
     short = {"asr", "asv", "wer", "per", "cer", "eer", "ter", "der", "map", "bleu", "f1", "sid", "pr", "ks"}
-    return plain_text(" ".join(word.upper() if word.lower() in short else word for word in words))
+    return " ".join(word.upper() if word.lower() in short else word for word in words)
 
 
 def _budget(study: Study) -> tuple[int, np.ndarray]:
@@ -135,15 +137,17 @@ def _draw(studies: Sequence[Study], figure: Figure) -> None:
     width = float(figure.get_size_inches()[0])
     columns = min(len(shown), max(1, int(width / 1.6)))
     blocks = -(-len(shown) // columns)
+    letters = (width / columns - LEFT) / (EM * TITLE)
     figure.set_size_inches(width, min(0.8 * width / columns, 2.1) * len(values) * blocks)
     for i, study in enumerate(shown):
         for j, value in enumerate(values):
             row = (i // columns) * len(values) + j
             ax = figure.add_subplot(blocks * len(values), columns, row * columns + i % columns + 1)
-            plot_ucurve(study, value, ax)
+            plot_ucurve(study, ax, value=value)
             if j == 0:
-                ax.set_title(f"{plain_text(names[i])}{_at(study)}", loc="left", pad=4, fontsize=7.5)
-                letter(ax, i if len(shown) > 1 else len(LETTERS))
+                name = plain_text(names[i], int(letters) - (AT if _at(study) else 0))
+                ax.set_title(f"{name}{_at(study)}", loc="left", pad=4, fontsize=TITLE)
+                letter(ax, i if len(shown) > 1 else ALPHABET)
             if j < len(values) - 1:
                 ax.set_xlabel("")
 

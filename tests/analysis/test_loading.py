@@ -12,6 +12,7 @@ from analysis import load
 from analysis.data.columns import find_columns
 from scaling import Cost, InputError, RunRecord, RunSpec
 from scaling.files import write_json
+from tests.analysis.conftest import isoflop_table
 
 
 def csv(tmp_path, text):
@@ -247,3 +248,21 @@ def test_no_cell_whatever_is_used_unless_it_is_a_positive_number(tmp_path, rows)
         values = table.runs[column].to_numpy()
         assert np.isfinite(values).all()
         assert (values > 0).all()
+
+
+def test_a_table_in_memory_is_read_as_its_file_is(table_of):
+    frame = isoflop_table(noise=1e-3)
+    read, own = table_of(frame), load(frame)[0]
+    for column in ("N", "D", "C", "loss", "budget"):
+        assert np.allclose(read.runs[column], own.runs[column], rtol=1e-14)
+    assert own.source["path"] == "table"
+    assert list(own.runs["row"]) == [str(i) for i in range(len(frame))]
+    assert "row" not in frame
+
+
+def test_a_table_in_memory_may_have_any_index_and_names(table_of):
+    frame = isoflop_table().set_index(pd.Index([f"run {i}" for i in range(15)])).rename(columns={"seed": 7})
+    frame.loc["run 3", "loss"] = -1.0
+    assert [item["row"] for item in load(frame)[0].excluded] == ["run 3"]
+    with pytest.raises(InputError, match="without rows"):
+        load(frame.head(0))
