@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.estimates import level_text
 from analysis.rendering import Block, Line, Table
 from scaling.units import format_count, format_flops
 
@@ -32,7 +33,9 @@ def _intervals(fit: dict[str, Any]) -> list[Block]:
     kinds = ("bootstrap", "profile", "delta")
     for name, found in fit["judgement"].get("intervals", {}).items():
         rows.append([name, *(_ends(found.get(kind)) for kind in kinds)])
-    title = f"{fit['intervals']['level']:.0%} intervals side by side (profile and delta suppose independent noise):"
+    title = (
+        f"{level_text(fit['intervals']['level'])} intervals side by side (profile and delta suppose independent noise):"
+    )
     return [Table(title, ["", *kinds], rows, left=(0, 1, 2, 3))] if rows else []
 
 

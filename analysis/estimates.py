@@ -8,6 +8,16 @@ from typing import Any
 import numpy as np
 
 
+def level_text(level: float) -> str:
+    """Return the level of an interval in percent.
+
+    Example:
+        >>> level_text(0.95), level_text(0.999)
+        ('95 %', '99.9 %')
+    """
+    return f"{100 * level:.6g} %"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A number and its interval; an end is None where it is unbounded or unknown.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.errors import WorkError
+from scaling.errors import InputError, WorkError
 from scaling.files import plain, write_json
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from analysis.figures.study import Study
 
 HEADLINE_FIGURE = "isoflop"
+LONGEST = 80
+"""Letters of a folder's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +38,17 @@ class Outputs:
     tell: Callable[[str], Any]
 
     def check(self) -> None:
-        """Refuse a venue or width that there is not, before anything is fitted.
+        """Refuse what cannot be written, before anything is fitted.
 
         Raises:
-            InputError: When there is none such.
+            InputError: When there is no such venue or width, or a file stands where a folder is to be.
         """
         from analysis.figures.style import width_of
 
         width_of(self.venue, self.column)
+        for option, folder in (("--figures", self.figures), ("--out", self.out)):
+            if folder is not None and folder.exists() and not folder.is_dir():
+                raise InputError("a file stands there", where=option, value=folder, remedy="name a folder")
 
     def write(self, studies: Sequence[Study], failures: Sequence[Exception], *, many: bool) -> None:
         """Write everything; the fits first, since a figure could fail.
@@ -131,6 +136,17 @@ class Outputs:
 
 
 def _slugs(labels: Sequence[str]) -> list[str]:
-    """Return labels as names of folders, each another one."""
-    slugs = ["".join(c if c.isalnum() or c in "-_.+" else "-" for c in label).strip(".") or "group" for label in labels]
-    return [slug if slugs.count(slug) == 1 else f"{slug}-{i}" for i, slug in enumerate(slugs)]
+    """Return labels as names of folders, each another one, also where capitals are not told apart.
+
+    Example:
+        >>> _slugs(["a/b", "a b", "a-b-2", "A/b"])
+        ['a-b', 'a-b-2', 'a-b-2-2', 'A-b-3']
+    """
+    found: list[str] = []
+    for label in labels:
+        clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in label).strip(".")[:LONGEST] or "group"
+        name, number = clean, 2
+        while name.lower() in {other.lower() for other in found}:
+            name, number = f"{clean}-{number}", number + 1
+        found.append(name)
+    return found

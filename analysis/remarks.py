@@ -9,6 +9,7 @@ import numpy as np
 from analysis.answers import isoflop_optimum, parametric_optimum
 from analysis.approaches.isoflop import SPREAD
 from analysis.data.table import RunTable
+from analysis.estimates import level_text
 from scaling.units import format_count, format_flops
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _about_approaches(fit: Fit, warn: Callable[[str, str], None]) -> None:
     if fit.contradicted:
         warn(
             "contradicted",
-            f"{law.equation} contradicts the isoFLOP minima (a apart from theirs at {fit.level:.0%}): "
+            f"{law.equation} contradicts the isoFLOP minima (a apart from theirs at {level_text(fit.level)}): "
             "beyond the budgets the line through the minima answers, not the law",
         )
     values = {name: fit.exponents(name).get("a") for name in ("isoflop", "parametric", "envelope")}

@@ -74,7 +74,9 @@ def _html(blocks: Sequence[Block]) -> str:
             continue
         parts.append(f"<table>\n<caption>{escape(block.title)}</caption>")
         if block.rows:
-            parts.append("<thead><tr>" + "".join(f"<th>{escape(h)}</th>" for h in block.header) + "</tr></thead>")
+            parts.append(
+                "<thead><tr>" + "".join(f'<th scope="col">{escape(h)}</th>' for h in block.header) + "</tr></thead>"
+            )
             body = [
                 "<tr>"
                 + "".join(

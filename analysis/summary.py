@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from analysis.estimates import level_text
 from analysis.rendering import Block, Line, Table, render
 from scaling.shape import FRAMES_PER_SECOND
 from scaling.units import format_count, format_flops, format_hours
@@ -49,7 +50,7 @@ def _headline(fit: dict[str, Any]) -> Line:
 def _answers(fit: dict[str, Any]) -> list[Block]:
     intervals = fit["intervals"]
     drawn = intervals["draws"] > 0
-    how = f"{intervals['level']:.0%} intervals ({intervals['method']})" if drawn else "without intervals"
+    how = f"{level_text(intervals['level'])} intervals ({intervals['method']})" if drawn else "without intervals"
     approach = "isoFLOP minima" if fit["headline"] == "isoflop" else fit["law"]["equation"]
     repeats = f", of {data_format(fit)(fit['unique'])} unique data" if fit["unique"] else ""
     wide = any(answer["spanning"] for answer in fit["optimum"])
@@ -60,10 +61,10 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
         rows.append(
             [
                 budget,
-                _interval(answer["N"], format_count, drawn, least="0"),
+                interval_text(answer["N"], format_count, drawn, least="0"),
                 *([_ends(answer["spanning"])] if wide else []),
-                _interval(answer["D"], data_format(fit), drawn, least="0") if answer["D"] else "-",
-                _interval(answer["loss"], lambda value: f"{value:.4f}", drawn) if answer["loss"] else "-",
+                interval_text(answer["D"], data_format(fit), drawn, least="0") if answer["D"] else "-",
+                interval_text(answer["loss"], lambda value: f"{value:.4f}", drawn) if answer["loss"] else "-",
                 f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
                 f"{answer['reach']:.2g}x" if answer["reach"] else "-",
             ]
@@ -73,7 +74,7 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
     for name, symbol in (("a", "N*"), ("b", "D*")):
         if name in fit["exponents"]:
             value = fit["exponents"][name]
-            notes.append(f"{symbol} ~ C^{name}   {name} = {_interval(value, _three, drawn)}")
+            notes.append(f"{symbol} ~ C^{name}   {name} = {interval_text(value, _three, drawn)}")
     title = f"compute-optimal size, by {approach}{repeats}, {how}:"
     return [Table(title, header, rows, left=tuple(range(len(header) - 1)), notes=notes)]
 
@@ -85,7 +86,7 @@ def _notes(answer: dict[str, Any], budget: str, fit: dict[str, Any]) -> list[str
         by = ", by the law" if fit["headline"] == "isoflop" else ""
         notes.append(f"at {budget} N* grows as C^{answer['local_exponent']['estimate']:.3f}{by}")
     if answer["batch"]:
-        notes.append(f"at {budget} the best batch is {_interval(answer['batch'], format_count, True, least='0')}")
+        notes.append(f"at {budget} the best batch is {interval_text(answer['batch'], format_count, True, least='0')}")
     if answer["limited"]:
         limited = answer["limited"]
         data = data_format(fit)(limited["D"])
@@ -150,8 +151,8 @@ def _approaches(fit: dict[str, Any]) -> list[Block]:
         rows.append(
             [
                 title,
-                _interval(approach["a"], _three, drawn),
-                _interval(approach["b"], _three, drawn),
+                interval_text(approach["a"], _three, drawn),
+                interval_text(approach["b"], _three, drawn),
                 f"{missed['bias']:+.3f} +- {missed['sd']:.3f}" if known and missed["sd"] is not None else "-",
                 f"at {format_flops(fit['middle_flops'])}" if name == "parametric" else "",
             ]
@@ -180,7 +181,7 @@ def _law(fit: dict[str, Any]) -> list[Block]:
     )
     name += "" if fit["weights"].startswith("none") else f", weighted by {fit['weights']}"
     title = f"{fit['law']['equation']}   {name}, sum {objective['value']:.6g} over {objective['n']} runs"
-    header = ["", "estimate", f"{fit['intervals']['level']:.0%} ({method})"]
+    header = ["", "estimate", f"{level_text(fit['intervals']['level'])} ({method})"]
     return [Table(title, header, rows, left=(0, 2), notes=[trust])]
 
 
@@ -226,7 +227,7 @@ def _ends(estimate: dict[str, Any] | None) -> str:
     return f"[{'0' if low is None else format_count(low)}, {'inf' if high is None else format_count(high)}]"
 
 
-def _interval(estimate: dict[str, Any], show: Callable[[float], str], drawn: bool, least: str = "-inf") -> str:
+def interval_text(estimate: dict[str, Any], show: Callable[[float], str], drawn: bool, least: str = "-inf") -> str:
     """Return `value [low, high]`, where an end without a bound is what it may reach; the value alone without draws."""
     low, high = estimate["low"], estimate["high"]
     text = show(estimate["estimate"])

@@ -27,6 +27,8 @@ from analysis.engine.tails import t_tail
 
 FLAT_P = 0.025
 """A curvature that is not above zero at this one-sided level is flat: the 95 % interval of N* has no bound then."""
+EDGE = 9e-4
+"""Budgets whose logarithms differ by less are the same: less than that within which a budget's own minimum answers."""
 SPREAD = 1.25
 """Ratio of C / (N D) over the sizes above which a straight line through the minima leads astray."""
 
@@ -122,7 +124,7 @@ class IsoFlop:
         budgets = [self.parabolas[i].budget for i in self.bracketed]
         if self.cost is None:
             return bool(budgets) and bool(np.isnan(budget))
-        return bool(budgets) and 0.999 * min(budgets) <= budget <= 1.001 * max(budgets)
+        return bool(budgets) and min(budgets) * np.exp(-EDGE) <= budget <= max(budgets) * np.exp(EDGE)
 
     def no_line(self) -> str:
         """Return why the minima give no straight line to other budgets; empty where they do."""

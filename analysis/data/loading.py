@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.columns import find_columns
+from analysis.data.columns import Column, find_columns
 from analysis.data.table import FLAGS_LEFT_OUT, RunTable, clean, file_sha256, filtered, split_flags
 from scaling.errors import InputError, did_you_mean
 from scaling.files import read_json_lines
@@ -95,11 +95,19 @@ def load(
                 "columns": {key: str(column) for key, column in columns.items()},
             },
             flops_per_param_token=flops_per_param_token,
-            data_unit="frames" if speech else "units" if folder else "tokens",
+            data_unit="frames" if speech else "units" if folder else _unit(columns),
         )
         tables.append(filtered(table, where) if where else table)
     tables[0].excluded.extend(unreadable)
     return tables
+
+
+def _unit(columns: dict[str, Column]) -> str:
+    """Return what a table's D counts: tokens, unless its column is called otherwise."""
+    if "d" not in columns:
+        return "tokens"
+    name = columns["d"].name.lower()
+    return "tokens" if "token" in name or name == "d" else "units"
 
 
 def _size_column(size: str | None, n: str | None) -> str | None:

@@ -52,7 +52,7 @@ def plot_allocation(study: Study, ax: Axes | None = None, *, quantity: str = "N"
     flops_axis(ax)
     (size_axis if quantity == "N" else partial(data_axis, fit=fit))(ax, side="y")
     ax.set_ylabel(f"${quantity}^*$ ({'parameters' if quantity == 'N' else _unit(study)})")
-    if fit.data_unit == "tokens":
+    if _of_text(study):
         _published(ax, quantity)
     beyond(ax, fit.largest)
     legend_above(ax)
@@ -61,6 +61,11 @@ def plot_allocation(study: Study, ax: Axes | None = None, *, quantity: str = "N"
 
 def _unit(study: Study) -> str:
     return "hours of audio" if study.fit.data_unit == "frames" else study.fit.data_unit
+
+
+def _of_text(study: Study) -> bool:
+    """Whether the study counts tokens, as the published laws do."""
+    return study.fit.data_unit == "tokens"
 
 
 def _published(ax: Axes, quantity: str) -> None:
@@ -76,7 +81,7 @@ def _published(ax: Axes, quantity: str) -> None:
 
 def _data(studies: Sequence[Study]) -> pd.DataFrame:
     frame = paths(studies[0])
-    if studies[0].fit.data_unit != "tokens" or frame.empty:
+    if not _of_text(studies[0]) or frame.empty:
         return frame
     C = np.geomspace(frame["C"].min(), frame["C"].max(), 50)
     added = [
@@ -107,7 +112,9 @@ def _caption(studies: Sequence[Study]) -> str:
     return (
         f"Open diamonds: isoFLOP minima with their intervals. Lines: {lines}"
         + (f"; bands: {', '.join(bands)}" if bands else "")
+        + (". Dots: the envelope" if (frame["kind"] == "envelope").any() else "")
         + ". Beyond the largest run (grey) lines are dashed: they foretell, and nothing was seen there."
+        + (f" Grey lines: {'; '.join(f'{p.name} ({p.source})' for p in PUBLISHED)}." if _of_text(study) else "")
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.estimates import level_text
 from analysis.figures.axes import axes_or_new
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
@@ -162,8 +163,7 @@ FIGURE = Drawing(
     caption=lambda studies: (
         f"{len(studies[0].fit.parametric.draws)} draws ({studies[0].fit.parametric.method}) of the parameters of "
         f"{studies[0].fit.parametric.law.equation}; diamonds and lines: the estimate; dotted: "
-        f"{studies[0].fit.level:.0%} intervals".replace("%", " %")
-        + ". Narrow ridges are what the runs fix only together."
+        f"{level_text(studies[0].fit.level)} intervals" + ". Narrow ridges are what the runs fix only together."
     ),
     data=lambda studies: corner_data(studies[0]),
     draw=_draw,

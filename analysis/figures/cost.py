@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.figures.axes import LETTERS, axes_or_new, count_axis, legend_above, points, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
-from analysis.figures.style import GREY, OKABE_ITO, plain_text
+from analysis.figures.style import GREY, OKABE_ITO, category, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,10 +61,14 @@ def plot_speed(study: Study, ax: Axes | None = None) -> Axes:
     """
     ax, speed = axes_or_new(ax), speed_of(study)
     scale, unit = next((s, u) for s, u in SUFFIXES if s <= max(1.0, float(speed.median())))
-    kinds = study.runs["device"].astype(str) if "device" in study.runs else pd.Series("runs", study.runs.index)
+    kinds = (
+        study.runs["device"].fillna("unknown").astype(str)
+        if "device" in study.runs
+        else pd.Series("runs", study.runs.index)
+    )
     for i, (device, part) in enumerate(speed.groupby(kinds[speed.index], sort=True)):
         label, sizes = plain_text(str(device), LETTERS), study.runs.loc[part.index, "N"]
-        points(ax, sizes, part / scale, color=OKABE_ITO[i % 7], label=label)
+        points(ax, sizes, part / scale, **{**category(i), "linestyle": "none"}, label=label)
     size_axis(ax)
     count_axis(ax, "y", f"speed ({unit})")
     legend_above(ax)

@@ -106,7 +106,7 @@ def worth_data(study: Study) -> pd.DataFrame:
     most = float((runs["D"] / runs["U"]).max())
     epochs = np.geomspace(1.0, max(2.0, most), POINTS)
     target = _law(study, N, U * epochs, U)
-    low, high = np.zeros_like(epochs), np.log(epochs) + 1e-12
+    low, high = np.full_like(epochs, -20.0), np.log(epochs) + 1e-12  # below zero where repeating does harm
     for _ in range(60):  # the loss falls with fresh data, so that bisection finds the amount
         middle = (low + high) / 2
         better = _law(study, N, U * np.exp(middle), None) <= target

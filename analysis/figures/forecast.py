@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.approaches.parametric import cannot, fit_points
 from analysis.figures.axes import axes_or_new, beyond, flops_axis, legend_above, loss_label, points, side_by_side
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Study
+from analysis.figures.study import Study, kept
 from analysis.figures.style import GREY, OKABE_ITO
 from analysis.judgement.backtest import MIN_TEST, ROWS_PER_PARAMETER, rolling_cuts
 
@@ -75,7 +75,7 @@ def plot_forecast(study: Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@lru_cache(maxsize=16)
+@kept
 def forecast_data(study: Study) -> pd.DataFrame:
     """Return {row, kind, C, N, loss, foretold, error in percent} of the law fitted below the last cut, if any."""
     fit, runs = study.fit, study.runs

@@ -44,7 +44,7 @@ def plot_isoflop(study: Study, ax: Axes | None = None) -> Axes:
     ax, fit, runs = axes_or_new(ax), study.fit, study.runs
     parabolas = fit.isoflop.parabolas
     several = len({p.unique for p in parabolas}) > 1
-    for i, (p, colour) in enumerate(zip(parabolas, ordered_colours(len(parabolas)), strict=True)):
+    for i, (p, colour) in enumerate(zip(parabolas, _colours(parabolas), strict=True)):
         part = runs.iloc[p.rows]
         counts = p.status == "bracketed"
         label = flops_text(p.budget) if np.isfinite(p.budget) else "runs"
@@ -64,16 +64,29 @@ def plot_isoflop(study: Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def _colours(parabolas: list[Parabola]) -> list[Any]:
+    """Return colours of the budgets: by rank in a legend, by their logarithm along a colour bar."""
+    if len(parabolas) <= MOST_NAMED:
+        return ordered_colours(len(parabolas))
+    scale, colours = _scale(parabolas), ordered_map()
+    return [colours(scale(p.budget)) for p in parabolas]
+
+
+def _scale(parabolas: list[Parabola]) -> Any:
+    from matplotlib.colors import LogNorm
+
+    budgets = [p.budget for p in parabolas]
+    return LogNorm(min(budgets), max(budgets))
+
+
 def _name_budgets(ax: Axes, parabolas: list[Parabola]) -> None:
     """Name the budgets: in a legend, or along a colour bar where they are too many for one."""
     if len(parabolas) <= MOST_NAMED:
         legend_above(ax, title="training FLOPs" if np.isfinite(parabolas[0].budget) else None)
         return
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LogNorm
 
-    budgets = [p.budget for p in parabolas]
-    scale = ScalarMappable(LogNorm(min(budgets), max(budgets)), ordered_map())
+    scale = ScalarMappable(_scale(parabolas), ordered_map())
     ax.figure.colorbar(scale, ax=ax, label="training FLOPs", pad=0.02)
 
 
@@ -117,8 +130,9 @@ def _size_interval(fit: Fit, i: int) -> Estimate:
 def _minimum(ax: Axes, fit: Fit, i: int) -> None:
     """Draw one minimum: the interval of N* as a bar, cut at the sizes, and an open diamond."""
     p, N = fit.isoflop.parabolas[i], _size_interval(fit, i)
-    if N.low is not None and N.high is not None:
-        ends = np.clip([N.low, N.high], np.exp(p.low), np.exp(p.high))
+    if len(fit.isoflop.draws):
+        wide = [0.0 if N.low is None else N.low, np.inf if N.high is None else N.high]
+        ends = np.clip(wide, np.exp(p.low), np.exp(p.high))
         ax.plot(ends, [p.loss, p.loss], "-", color="black", linewidth=0.9, zorder=4)
     ax.plot([N.value], [p.loss], "D", markerfacecolor="white", markeredgecolor="black", markersize=5, zorder=5)
 

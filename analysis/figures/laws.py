@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from analysis.approaches.optimum import optimal_log_n
 from analysis.figures.axes import LETTERS, axes_or_new, beyond, flops_axis, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.paths import budgets_of, minima
-from analysis.figures.study import Study
+from analysis.figures.study import Study, kept
 from analysis.figures.style import EXTRAPOLATED, category, plain_text
 from scaling.errors import WorkError
 
@@ -89,7 +89,7 @@ def plot_laws(study: Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@lru_cache(maxsize=16)
+@kept
 def laws_data(study: Study) -> pd.DataFrame:
     """Return {law, choice, weight, C, N} of every choice."""
     fit = study.fit

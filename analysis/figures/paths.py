@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +10,19 @@ import pandas as pd
 from analysis.answers import isoflop_optimum
 from analysis.approaches.optimum import optimal_log_n, path_loss
 from analysis.estimates import Estimate
-from analysis.figures.study import Study
+from analysis.figures.study import Study, kept
 from analysis.figures.style import DASHES, EXTRAPOLATED, category
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
 
 BUDGETS = 25
 AHEAD = 10.0
 """How far beyond the largest run a path goes, where no answer was asked for further off."""
+FAR, FAR_LOSS = 30.0, 1.5
+"""Times the estimate up to which an interval without a bound is drawn."""
 QUANTITIES = ("N", "D", "loss", "ratio")
 STYLES = {"law": category(0), "isoflop": {**category(1), "linestyle": DASHES[3]}, "envelope": category(2)}
 NAMES = {"law": "law", "isoflop": "line through the minima", "envelope": "envelope"}
@@ -34,7 +37,7 @@ def budgets_of(study: Study) -> np.ndarray:
     return np.unique(np.concatenate([within, np.geomspace(fit.largest, high, BUDGETS // 2)]))
 
 
-@lru_cache(maxsize=16)
+@kept
 def law_table(study: Study) -> pd.DataFrame:
     """Return N*, D*, L* and D*/N* of the law over the budgets, each with `_low` and `_high` of its draws."""
     fit, spending = study.fit, study.fit.spending
@@ -52,11 +55,11 @@ def law_table(study: Study) -> pd.DataFrame:
             "loss": Estimate.of(loss, loss_draws, fit.level),
             "ratio": Estimate.of(data[0] - best[0], data_draws - drawn, fit.level).exp(),
         }
-        rows.append(_row("law", budget, found))
+        rows.append(_row("law", budget, found, drawn=len(draws) > 0))
     return pd.DataFrame(rows)
 
 
-@lru_cache(maxsize=16)
+@kept
 def line_path(study: Study) -> pd.DataFrame:
     """Return the same of the straight line through the isoFLOP minima; empty where they give none."""
     fit = study.fit
@@ -66,7 +69,8 @@ def line_path(study: Study) -> pd.DataFrame:
     own = [fit.isoflop.parabolas[i].budget for i in fit.isoflop.bracketed]
     for budget in budgets_of(study):
         if np.abs(np.log(budget / np.array(own))).min() < 2e-3:
-            budget *= 1.005  # a bracketed budget answers by its own minimum, and not by the line
+            # a bracketed budget answers by its own minimum, and not by the line
+            budget *= 0.995 if budget >= 0.999 * fit.largest else 1.005
         answer = isoflop_optimum(fit.isoflop, budget, fit.largest, fit.level)
         found = {"N": answer.N, "D": answer.D, "loss": answer.loss}
         cost = fit.isoflop.cost
@@ -74,7 +78,7 @@ def line_path(study: Study) -> pd.DataFrame:
             x = np.log(answer.N.value)
             ratio, drawn = (cost.log_data(v, budget) - v for v in (np.array(x), answer.log_n_draws))
             found["ratio"] = Estimate.of(float(ratio), drawn, fit.level).exp()
-        rows.append(_row("isoflop", budget, found))
+        rows.append(_row("isoflop", budget, found, drawn=len(fit.isoflop.draws) > 0))
     return pd.DataFrame(rows)
 
 
@@ -86,18 +90,20 @@ def minima(study: Study) -> pd.DataFrame:
         p = fit.isoflop.parabolas[i]
         if np.isfinite(p.budget):
             answer = isoflop_optimum(fit.isoflop, p.budget, fit.largest, fit.level)
-            rows.append({**_row("isoflop", p.budget, _of(answer)), "kind": "minimum"})
+            rows.append({**_row("isoflop", p.budget, _of(answer), drawn=len(fit.isoflop.draws) > 0), "kind": "minimum"})
     for point in fit.envelope.get("points", []):
         if point["status"] == "bracketed":
             found = {name: Estimate(value=point[name]) for name in ("N", "D", "loss")}
             found["ratio"] = Estimate(value=point["D"] / point["N"])
             rows.append({**_row("envelope", point["flops"], found), "kind": "envelope"})
-    asked = [answer for answer in fit.answers if answer.budget and answer.budget > 1.001 * fit.largest]
-    rows += [{**_row(fit.headline, answer.budget or 0.0, _of(answer)), "kind": "answer"} for answer in asked]
+    for answer in fit.answers:
+        if answer.budget and answer.budget > 1.001 * fit.largest:
+            row = _row(fit.headline, answer.budget, _of(answer), drawn=answer.log_n_draws is not None)
+            rows.append({**row, "kind": "answer"})
     return pd.DataFrame(rows, columns=["kind", "approach", "C", *_columns()])
 
 
-@lru_cache(maxsize=16)
+@kept
 def paths(study: Study) -> pd.DataFrame:
     """Return law, line and their points as one table."""
     parts = [minima(study)]
@@ -119,11 +125,12 @@ def exponent_text(study: Study, approach: str, name: str) -> str:
 def draw_path(ax: Axes, frame: pd.DataFrame, quantity: str, largest: float, *, label: str, **style: Any) -> None:
     """Draw one quantity over C: a line, dashed beyond the largest run, and its band."""
     style = {key: value for key, value in style.items() if key != "marker"}
-    inside, outside = frame[frame["C"] <= largest * 1.0001], frame[frame["C"] >= largest * 0.9999]
+    inside = frame[frame["C"] <= largest * 1.0001]
+    outside = frame[frame["C"] >= (inside["C"].max() if len(inside) else 0.0)]
     ax.plot(inside["C"], inside[quantity], label=label, zorder=3, **style)
     ax.plot(outside["C"], outside[quantity], zorder=3, **{**style, "linestyle": EXTRAPOLATED})
-    low, high = frame[f"{quantity}_low"], frame[f"{quantity}_high"]
-    if low.notna().any() and high.notna().any():
+    low, high = _shown_ends(frame, quantity)
+    if np.isfinite(low).any():
         ax.fill_between(frame["C"], low, high, color=style["color"], alpha=0.16, linewidth=0, zorder=2)
 
 
@@ -138,29 +145,37 @@ def draw_points(ax: Axes, frame: pd.DataFrame, quantity: str) -> None:
         if part.empty:
             continue
         value = part[quantity].to_numpy(dtype=float)
-        ends = [part[f"{quantity}_{end}"].to_numpy(dtype=float) for end in ("low", "high")]
-        bars = np.abs(np.nan_to_num(np.stack([value - ends[0], ends[1] - value])))
+        low, high = _shown_ends(part, quantity)
+        bars = np.abs(np.nan_to_num(np.stack([value - low, high - value])))
         ax.errorbar(part["C"], value, yerr=bars if bars.any() else None, linestyle="none", elinewidth=0.8,
                     ecolor="black", zorder=5, label=label, **style)  # fmt: skip
 
 
+def _shown_ends(frame: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of intervals as far as they are drawn: an end without a bound runs far, and does not vanish."""
+    value, low, high = (frame[f"{quantity}{end}"].to_numpy(dtype=float) for end in ("", "_low", "_high"))
+    reach = FAR_LOSS if quantity == "loss" else FAR
+    return np.maximum(low, value / reach), np.minimum(high, value * reach)
+
+
 def _of(answer: Any) -> dict[str, Estimate | None]:
     ratio = Estimate(value=answer.D.value / answer.N.value) if answer.D else None
-    if answer.D and None not in (answer.N.low, answer.N.high, answer.D.low, answer.D.high):
-        # D falls as N rises at one budget, so that the ends of the ratio are those of both
-        ratio = Estimate(value=answer.D.value / answer.N.value, low=answer.D.low / answer.N.high,
-                         high=answer.D.high / answer.N.low)  # fmt: skip
+    if answer.D:  # D falls as N rises at one budget, so that the ends of the ratio are those of both
+        low = None if None in (answer.D.low, answer.N.high) else answer.D.low / answer.N.high
+        high = None if None in (answer.D.high, answer.N.low) else answer.D.high / answer.N.low
+        ratio = Estimate(value=answer.D.value / answer.N.value, low=low, high=high)
     return {"N": answer.N, "D": answer.D, "loss": answer.loss, "ratio": ratio}
 
 
-def _row(approach: str, budget: float, found: dict[str, Estimate | None] | dict[str, Estimate]) -> dict[str, Any]:
+def _row(approach: str, budget: float, found: Mapping[str, Estimate | None], *, drawn: bool = False) -> dict[str, Any]:
+    """Return a row of a path; with draws an end without a bound is 0 or infinite, without them there is none."""
     row: dict[str, Any] = {"approach": approach, "C": budget}
     for name in QUANTITIES:
         estimate = found.get(name)
         row[name] = estimate.value if estimate else np.nan
-        row[f"{name}_low"], row[f"{name}_high"] = (
-            (np.nan if end is None else end) for end in ((estimate.low, estimate.high) if estimate else (None, None))
-        )
+        for side, none in (("low", 0.0), ("high", np.inf)):
+            end = getattr(estimate, side) if estimate else None
+            row[f"{name}_{side}"] = end if end is not None else none if drawn and estimate else np.nan
     return row
 
 

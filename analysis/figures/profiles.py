@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +11,11 @@ import pandas as pd
 
 from analysis.engine.profile import profile_curve
 from analysis.engine.tails import t_quantile
+from analysis.estimates import level_text
 from analysis.figures.axes import axes_or_new, side_by_side
 from analysis.figures.corner import parameter_text
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Study
+from analysis.figures.study import Study, kept
 from analysis.figures.style import OKABE_ITO
 from analysis.judgement.judge import MOST_PROFILED
 
@@ -56,7 +57,7 @@ def plot_profile(study: Study, ax: Axes | None = None, *, name: str) -> Axes:
     return ax
 
 
-@lru_cache(maxsize=16)
+@kept
 def profiles_data(study: Study) -> pd.DataFrame:
     """Return {parameter, theta, value, rise}: the rise of the objective over the interval's threshold."""
     sample, law = study.sample, study.fit.parametric.law
@@ -87,7 +88,7 @@ FIGURE = Drawing(
     why_not=_why_not,
     caption=lambda studies: (
         "How far the objective rises as one parameter is held and the others follow, over the threshold (dotted) of "
-        f"the {studies[0].fit.level:.0%} profile interval, which supposes independent noise.".replace("%", " %")
+        f"the {level_text(studies[0].fit.level)} profile interval, which supposes independent noise."
     ),
     data=lambda studies: profiles_data(studies[0]),
     draw=lambda studies, figure: side_by_side(

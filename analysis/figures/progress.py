@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.figures.axes import axes_or_new, flops_axis, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Study
+from analysis.figures.study import Study, kept
 from scaling.errors import InputError
 from scaling.files import read_json_lines
 from scaling.results import read_records
@@ -117,7 +117,7 @@ def _path(study: Study) -> Path:
     return Path(str(study.fit.source.get("path", "")))
 
 
-@lru_cache(maxsize=4)
+@kept
 def _of(study: Study) -> pd.DataFrame:
     """Return what `progress_data` gives, read once a study: the folder may be filling up."""
     return progress_data(_path(study))

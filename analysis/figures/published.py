@@ -35,10 +35,11 @@ def _chinchilla(name: str, source: str, A: float, B: float, alpha: float, beta: 
 PUBLISHED = (
     Published(
         "Kaplan et al. 2020",
-        "arXiv 2001.08361, section 6.1: N = 1.3e9 C^0.73, D = 2e10 C^0.27, C in PF-days",
+        "arXiv 2001.08361, section 6.1: N = 1.3e9 C^0.73, C in PF-days below the critical batch, and D = C / (6 N)",
         lambda C: 1.3e9 * (C / PF_DAY) ** 0.73,
-        lambda C: 2e10 * (C / PF_DAY) ** 0.27,
+        lambda C: C / 6 / (1.3e9 * (C / PF_DAY) ** 0.73),
     ),
-    _chinchilla("Hoffmann et al. 2022", "arXiv 2203.15556, approach 3", 406.4, 410.7, 0.34, 0.28),
+    # the exponents as the paper's source has them; as it prints them, .34 and .28, they give another a than its .46
+    _chinchilla("Hoffmann et al. 2022", "arXiv 2203.15556, approach 3", 406.4, 410.7, 0.3392, 0.2849),
     _chinchilla("Besiroglu et al. 2024", "arXiv 2404.10102, the same runs refitted", 482.01, 2085.43, 0.3478, 0.3658),
 )

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from analysis.asked import VARIANCE, row_weights
 from analysis.data.points import Points
 from analysis.engine.resampling import Sample
+from analysis.estimates import level_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from analysis.data.table import RunTable
     from analysis.fitting import Fit
+
+
+Result = TypeVar("Result")
+
+
+def kept(function: Callable[[Study], Result]) -> Callable[[Study], Result]:
+    """Let a function of a study work once for each study, which keeps the result as long as it lives."""
+
+    @wraps(function)
+    def once(study: Study) -> Result:
+        found = study.results
+        if function not in found:
+            found[function] = function(study)
+        return found[function]
+
+    return once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +45,11 @@ class Study:
 
     fit: Fit
     table: RunTable
+
+    @cached_property
+    def results(self) -> dict[Any, Any]:
+        """What `kept` functions have worked out of it."""
+        return {}
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -79,7 +103,7 @@ class Study:
     def band_label(self, approach: str) -> str:
         """Return what a band is: its level and how it was made, as `95 % (residual bootstrap)`."""
         method = self.fit.isoflop.intervals if approach == "isoflop" else self.fit.parametric.method
-        return f"{self.fit.level:.0%} ({method})".replace("%", " %") if method else ""
+        return f"{level_text(self.fit.level)} ({method})" if method else ""
 
     def bands(self, approach: str) -> str:
         """Return what a caption says of an approach's bands: nothing where there are no draws."""

@@ -92,15 +92,18 @@ def log_ticks(low: float, high: float, most: int) -> np.ndarray:
         ([5000.0, 10000.0, 20000.0, 50000.0], [1e+17, 1e+20, 1e+23])
     """
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
-    decades = [
-        [float(f"1e{e}") for e in range(first, last + 1) if (e - first) % stride == 0] for stride in range(1, 40)
-    ]
-    ladders = [[t * sub for t in decades[0] for sub in subs] for subs in ((1, 2, 3, 5), (1, 2, 5), (1, 3))] + decades
+    decades = [float(f"1e{e}") for e in range(first, last + 1)]
+    ladders = [[t * sub for t in decades for sub in subs] for subs in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))]
     inside = [[t for t in ladder if low * (1 - 1e-9) <= t <= high * (1 + 1e-9)] for ladder in ladders]
+    inside += [inside[-1][::stride] for stride in range(2, len(inside[-1]))]
     enough = [ticks for ticks in inside if len(ticks) >= FEWEST]
     if enough:
         least = NEAREST * np.log(high / low) / most
         fit = (ticks for ticks in enough if len(ticks) <= most and np.diff(np.log(ticks)).min() >= least)
-        return np.array(next(fit, enough[-1]))
-    even = _even(low, high, max(FEWEST, min(most, 4)))
-    return even[:: max(1, -(-len(even) // most))]
+        return np.array(next(fit, _thinned(enough[-1], most)))
+    return np.array(_thinned(_even(low, high, max(FEWEST, min(most, 4))).tolist(), most))
+
+
+def _thinned(ticks: list[float], most: int) -> list[float]:
+    """Return every other of the ticks, or every third and so on, where they are too many."""
+    return ticks[:: max(1, -(-len(ticks) // most))]

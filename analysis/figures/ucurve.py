@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRIC = re.compile(
-    r"(^|_)(wer|per|cer|eer|ter|der|map|bleu|acc|accuracy|f1|error_rate|perplexity|rank)$", re.IGNORECASE
-)
+HIGHER = ("map", "bleu", "acc", "accuracy", "f1", "rank")
+"""Metrics that are better when they are higher; the others are errors."""
+METRIC = re.compile(rf"(^|_)(wer|per|cer|eer|ter|der|error_rate|perplexity|{'|'.join(HIGHER)})$", re.IGNORECASE)
 """Columns of a table that are downstream metrics by their name; those of records begin with `metric_`."""
 NOT_DOWNSTREAM = {"metric_constant_loss", "metric_clips", "metric_skipped_steps", "metric_labels_used",
                   "metric_label_entropy", "metric_code_perplexity"}  # fmt: skip
@@ -47,7 +47,8 @@ def plot_ucurve(study: Study, ax: Axes | None = None, *, value: str = "loss") ->
         The axes.
     """
     ax, data = axes_or_new(ax), ucurve_data(study, value)
-    runs, line, best = (data[data["kind"] == kind] for kind in ("run", "curve", "minimum"))
+    runs, line, best, extreme = (data[data["kind"] == kind] for kind in ("run", "curve", "minimum", "best"))
+    ax.plot(extreme["N"], extreme["value"], "o", color="0.45", markerfacecolor="white", markersize=6, zorder=4)
     points(ax, runs["N"], runs["value"], color=OKABE_ITO[0])
     ax.plot(line["N"], line["value"], color=OKABE_ITO[0] if value == "loss" else "0.45",
             linestyle="-" if value == "loss" else "--")  # fmt: skip
@@ -82,11 +83,19 @@ def ucurve_data(study: Study, value: str = "loss") -> pd.DataFrame:
         curve = np.polynomial.Polynomial.fit(log_n, shown.to_numpy(dtype=float), 2)
         x = np.linspace(log_n.min(), log_n.max(), POINTS)
         parts.append(pd.DataFrame({"kind": "curve", "N": np.exp(x), "value": curve(x)}))
-        best = curve.deriv().roots()[0].real
-        inside = log_n.min() < best < log_n.max()
-        if inside:  # the best of a metric that is better when larger is its highest point
-            parts.append(pd.DataFrame({"kind": ["minimum"], "N": np.exp(best), "value": curve(best)}))
+        best = _best(curve, value)
+        if best is not None and log_n.min() < best < log_n.max():
+            parts.append(pd.DataFrame({"kind": ["best"], "N": np.exp(best), "value": curve(best)}))
     return pd.concat(parts, ignore_index=True).reindex(columns=["kind", "N", "value", "low", "high"])
+
+
+def _best(curve: np.polynomial.Polynomial, metric: str) -> float | None:
+    """Return where a parabola is best: its lowest point for an error, its highest for an accuracy; None elsewhere."""
+    named = METRIC.search(metric)
+    if named is None:
+        return None
+    bend = curve.deriv(2)(0.0) * (-1 if named[2].lower() in HIGHER else 1)
+    return float(curve.deriv().roots()[0].real) if bend > 0 else None
 
 
 def metrics_of(studies: Sequence[Study]) -> list[str]:
@@ -126,7 +135,10 @@ def _ends(study: Study, i: int, low: float, high: float) -> tuple[float | None, 
     from analysis.estimates import Estimate
 
     found = Estimate.of(study.fit.isoflop.parabolas[i].log_n, study.fit.isoflop.log_n_draws(i), study.fit.level)
-    ends = [None if end is None else float(np.exp(np.clip(end, low, high))) for end in (found.low, found.high)]
+    if not len(study.fit.isoflop.draws):
+        return None, None
+    wide = (-np.inf if found.low is None else found.low, np.inf if found.high is None else found.high)
+    ends = [float(np.exp(np.clip(end, low, high))) for end in wide]  # what has no bound ends with the sizes
     return ends[0], ends[1]
 
 
@@ -147,7 +159,8 @@ def _draw(studies: Sequence[Study], figure: Figure) -> None:
             if j == 0:
                 name = plain_text(names[i], int(letters) - (AT if _at(study) else 0))
                 ax.set_title(f"{name}{_at(study)}", loc="left", pad=4, fontsize=TITLE)
-                letter(ax, i if len(shown) > 1 else ALPHABET)
+                if len(shown) > 1:
+                    letter(ax, i)
             if j < len(values) - 1:
                 ax.set_xlabel("")
 
@@ -176,7 +189,7 @@ def _caption(studies: Sequence[Study]) -> str:
     text = "Points: runs at the largest budget with a minimum. "
     text += "Solid: the fit's curve, its minimum with the interval of N*."
     if metrics:
-        text += " Dashed: parabolas in log N through " + ", ".join(map(metric_text, metrics)) + ", and their extremes."
+        text += " Dashed: parabolas in log N through " + ", ".join(map(metric_text, metrics)) + "; circles: their best."
     left = len(studies) - len(_shown(studies))
     return text + (f" {left} more groups are not shown." if left else "")
 

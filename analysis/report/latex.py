@@ -2,11 +2,10 @@ r"""The answers and the law as LaTeX tables to paste; they need booktabs, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from analysis.rendering import tex
-from analysis.summary import data_format
+from analysis.summary import data_format, interval_text
 from scaling.units import format_count, format_flops
 
 GREEK = ("alpha", "beta", "gamma", "delta", "eta", "kappa")
@@ -24,20 +23,23 @@ def latex(fit: dict[str, Any]) -> str:
 def _answers(fit: dict[str, Any]) -> str:
     by = "isoFLOP minima" if fit["headline"] == "isoflop" else f"the law {equation(fit)}"
     level = f"{100 * fit['intervals']['level']:g}"
-    method = tex(fit["intervals"]["method"] or "none")
+    method, drawn = tex(fit["intervals"]["method"] or "none"), fit["intervals"]["draws"] > 0
     caption = rf"Compute-optimal model size $N^*$, data $D^*$ and loss $L^*$ by {by}; {level}\,\% intervals ({method})."
     if "a" in fit["exponents"]:
-        caption += f" $N^* \\propto C^a$ with $a = {_interval(fit['exponents']['a'], lambda v: f'{v:.3f}')}$."
+        caption += (
+            f" $N^* \\propto C^a$ with $a = {interval_text(fit['exponents']['a'], lambda v: f'{v:.3f}', drawn)}$."
+        )
+    unit = "audio" if fit["data_unit"] == "frames" else tex(fit["data_unit"])
     rows = [
         [
             _power(answer["budget"]) if answer["budget"] else "--",
-            _interval(answer["N"], format_count),
-            _interval(answer["D"], data_format(fit)) if answer["D"] else "--",
-            _interval(answer["loss"], lambda value: f"{value:.4f}") if answer["loss"] else "--",
+            tex(interval_text(answer["N"], format_count, drawn, least="0")),
+            tex(interval_text(answer["D"], data_format(fit), drawn, least="0")) if answer["D"] else "--",
+            tex(interval_text(answer["loss"], lambda value: f"{value:.4f}", drawn)) if answer["loss"] else "--",
         ]
         for answer in fit["optimum"]
     ]
-    return _table(caption, "rlll", ["$C$ (FLOPs)", "$N^*$", "$D^*$", "$L^*$"], rows)
+    return _table(caption, "rlll", ["$C$ (FLOPs)", "$N^*$", f"$D^*$ ({unit})", "$L^*$"], rows)
 
 
 def _law(fit: dict[str, Any]) -> str:
@@ -49,8 +51,8 @@ def _law(fit: dict[str, Any]) -> str:
     rows = []
     for name, value in fit["params"].items():
         low, high = ends.get(name, (None, None))
-        found = {"estimate": value, "low": low, "high": high}
-        rows.append([parameter(name), _number(value), _interval(found, _number, estimate=False)])
+        ends_text = f"[{_end(low)}, {_end(high)}]" if name in ends else "--"
+        rows.append([parameter(name), _number(value), ends_text])
     return _table(caption, "lrl", ["", "estimate", "interval"], rows)
 
 
@@ -97,9 +99,6 @@ def _number(value: float) -> str:
     return _power(value) if abs(value) >= 1e4 or 0 < abs(value) < 1e-3 else f"{value:.4g}"
 
 
-def _interval(found: dict[str, Any], show: Callable[[float], str], *, estimate: bool = True) -> str:
-    low, high = found["low"], found["high"]
-    front = show(found["estimate"]) + " " if estimate else ""
-    if low is None and high is None:
-        return front.strip() or "--"
-    return f"{front}[{'--' if low is None else show(low)}, {'--' if high is None else show(high)}]"
+def _end(value: float | None) -> str:
+    """Return an end of an interval; without a bound it is infinite."""
+    return r"$\infty$" if value is None else _number(value)

@@ -23,9 +23,9 @@ function formatHours(hours) {
 
 /** Return the number in 1e18, 2.5e20, 300k or 7B; NaN for anything else. */
 function parseCount(text) {
-  const found = /^\s*([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?)\s*([kKMGBTPE]?)\s*$/i.exec(text);
+  const found = /^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([kKMGBTP]?)\s*$/.exec(text);
   if (!found) return NaN;
-  const scale = { "": 1, k: 1e3, K: 1e3, m: 1e6, M: 1e6, G: 1e9, B: 1e9, b: 1e9, g: 1e9, T: 1e12, t: 1e12, P: 1e15, p: 1e15, E: 1e18, e: 1e18 };
+  const scale = { "": 1, k: 1e3, K: 1e3, M: 1e6, G: 1e9, B: 1e9, T: 1e12, P: 1e15 };
   return Number(found[1].replaceAll("_", "")) * scale[found[2]];
 }
 
@@ -88,6 +88,8 @@ function answerAt(data, budget) {
     return { reason: `this page answers from ${formatFlops(low)} to ${formatFlops(high)}: for others run scaling-fit --budget` };
   }
   if (piece.reason) return piece;
+  if (piece.jumps.some(([a, b]) => a <= budget && budget <= b))
+    return { reason: "the best size jumps near this budget: run scaling-fit --budget" };
   const rows = piece.rows, weights = cubic(rows.map((row) => row.c), c);
   const value = (name, i) => (rows.some((r) => r[name] === null) ? null : weighted(weights, (j) => rows[j][name][i]));
   const interval = (name) => {
@@ -100,11 +102,11 @@ function answerAt(data, budget) {
   return { c, N, D: N && [N[0], N[2], N[1]].map(dataOf), loss: interval("loss"), near: [value("near", 0), value("near", 1)] };
 }
 
-/** Return "value [low, high]". */
-function withEnds(values, show, turn = Math.exp) {
+/** Return "value [low, high]", where an end without a bound is 0 or inf; the value alone without draws. */
+function withEnds(values, show, drawn, turn = Math.exp) {
   if (!values || values[0] === null) return "-";
   const text = (v, none) => (v === null ? none : show(turn(v)));
-  if (values[1] === null && values[2] === null) return text(values[0]);
+  if (!drawn) return text(values[0]);
   return `${text(values[0])} [${text(values[1], "0")}, ${text(values[2], "inf")}]`;
 }
 
@@ -120,17 +122,17 @@ function calculator(section) {
     problem.hidden = !row.reason;
     problem.textContent = row.reason || "";
     const good = !row.reason;
-    set("N", good ? withEnds(row.N, formatCount) : "-");
-    set("D", good ? withEnds(row.D, showData) : "-");
-    set("loss", good ? withEnds(row.loss, (v) => v.toPrecision(5), (v) => v) : "-");
+    set("N", good ? withEnds(row.N, formatCount, data.drawn) : "-");
+    set("D", good ? withEnds(row.D, showData, data.drawn) : "-");
+    set("loss", good ? withEnds(row.loss, (v) => v.toPrecision(5), data.drawn, (v) => v) : "-");
     set("near", good && row.near && row.near[0] !== null && row.near[1] !== null ? `${formatCount(Math.exp(row.near[0]))} - ${formatCount(Math.exp(row.near[1]))}` : "-");
     set("hours", budget > 0 && speed > 0 ? formatCount(budget / speed / 3600) : "-");
     const reach = budget / data.largest;
     far.hidden = !(good && reach > 1.0005);
     if (good) far.textContent = `${Number(reach.toPrecision(2))} times the largest run: extrapolated` + (reach > 10 ? ", treat it as a guess." : ".");
   }
-  set("source", data.measured ? "The speed is the fastest of these runs." : "The speed is that of an H100 at 40 % of its peak; write your own.");
-  form.budget.value = formatFlops(data.largest);
+  set("source", data.measured ? "The speed is the median of these runs, whatever each ran on; write that of your device." : "The speed is that of an H100 at 40 % of its peak; write your own.");
+  form.budget.value = data.asked.toExponential().replace("e+", "e");
   form.speed.value = Number((data.speed / 1e12).toPrecision(3));
   form.addEventListener("input", update);
   form.addEventListener("submit", (event) => event.preventDefault());

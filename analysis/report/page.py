@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.estimates import level_text
 from analysis.figures.gallery import Picture, draw_all
 from analysis.rendering import render
 from analysis.report.calculator import calculator
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 LETTER = re.compile(r'\s*<path id="((?:STIX|DejaVu|Cmr|Cmmi|Cmsy)[^"]*)"[^>]*/>')
 """The outline of a letter, as matplotlib's SVG defines it."""
+CELL = re.compile(r"(?<![^,\n])-?\d+\.\d{6,}(e[+-]?\d+)?(?![^,\n])")
+"""A number with more digits than a page needs; never a part of a name."""
 MOST_CSV = 60_000
 """Characters of a figure's data from which they are left to its file."""
 COLUMNS = {
@@ -116,7 +119,7 @@ def _section(study: Study, i: int, pictures: Sequence[Picture], letters: dict[st
         "figures": [_figure(p, f"{p.name}-{i}", letters) for p in own if p.drawn],
         "missing": [(p.name, p.reason) for p in own if not p.drawn],
         "calculator": Markup(json.dumps(plain(known)).replace("<", "\\u003c")) if known else None,
-        "level": f"{fit['intervals']['level']:.0%}".replace("%", " %"),
+        "level": level_text(fit["intervals"]["level"]),
         "runs": _runs(study),
         "excluded": fit["excluded"],
         "latex": latex(fit),
@@ -133,9 +136,10 @@ def _figure(picture: Picture, prefix: str, letters: dict[str, str]) -> dict[str,
     assert drawn is not None
     svg, own = inline_svg(drawn.files["svg"].decode(), prefix, drawn.title)
     letters |= own
-    csv = re.sub(r"-?\d+\.\d{6,}(e[+-]?\d+)?", lambda n: f"{float(n[0]):.6g}", drawn.files["csv"].decode())
+    csv = CELL.sub(lambda number: f"{float(number[0]):.6g}", drawn.files["csv"].decode())
     return {
         "name": drawn.name,
+        "id": f"figure-{prefix}",
         "title": drawn.title,
         "caption": drawn.caption,
         "svg": Markup(svg),
@@ -229,7 +233,7 @@ def _of_records(runs: pd.DataFrame) -> list[tuple[str, str]]:
         if name in runs and (values := sorted({str(v) for v in runs[name].dropna() if str(v)})):
             more = f" and {len(values) - 8} more" if len(values) > 8 else ""
             found.append((title, ", ".join(values[:8]) + more))
-    if "finished" in runs and runs["finished"].notna().any():
-        finished = runs["finished"].dropna().astype(str)
-        found.append(("trained", f"{runs['started'].dropna().astype(str).min()} to {finished.max()}"))
+    if {"started", "finished"} <= set(runs) and runs[["started", "finished"]].notna().any().all():
+        first, last = (runs[name].dropna().astype(str) for name in ("started", "finished"))
+        found.append(("trained", f"{first.min()} to {last.max()}"))
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.estimates import level_text
 from analysis.figures.study import Study
-from analysis.summary import data_format
+from analysis.summary import data_format, interval_text
 from scaling import __version__
 from scaling.units import format_count, format_flops
 
@@ -25,20 +26,21 @@ def headline(fit: dict[str, Any]) -> str:
         fit: `Fit.to_dict()`.
     """
     answer = fit["optimum"][-1]
-    size = _with_ends(answer["N"], format_count)
+    drawn = fit["intervals"]["draws"] > 0
+    size = interval_text(answer["N"], format_count, drawn, least="0")
     at = f"At {format_flops(answer['budget'])} training FLOPs" if answer["budget"] else "At this budget"
     parts = [f"{at} the best size is {size} parameters"]
     if answer["D"]:
         show = data_format(fit)
         unit = " of audio" if fit["data_unit"] == "frames" else f" {fit['data_unit']}"
-        parts.append(f"trained on {_with_ends(answer['D'], show)}{unit}")
+        parts.append(f"trained on {interval_text(answer['D'], show, drawn, least='0')}{unit}")
     if answer["loss"]:
         name = "validation loss" if fit["loss"] == "loss" else fit["loss"]
         parts.append(f"for a {name} of {answer['loss']['estimate']:.4g}")
     sentence = ", ".join(parts) + "."
     if "a" in fit["exponents"]:
         a = fit["exponents"]["a"]
-        sentence += f" N* grows as C^{_with_ends(a, lambda value: f'{value:.3f}')}."
+        sentence += f" N* grows as C^{interval_text(a, lambda value: f'{value:.3f}', drawn)}."
     return sentence
 
 
@@ -73,7 +75,7 @@ def methods(study: Study, fit: dict[str, Any]) -> str:
     if fit["cost"]:
         kind = "recorded FLOPs, interpolated along the sizes" if fit["cost"]["kind"] == "recorded" else "C = k N D"
         by = "the isoFLOP minima" if fit["headline"] == "isoflop" else "the law"
-        level = f"{fit['intervals']['level']:.0%}"
+        level = level_text(fit["intervals"]["level"])
         sentences.append(f"Compute-optimal sizes are those of {by} under {kind}; intervals are at {level}.")
     sentences.append(f"Fits were made with {SOFTWARE} {__version__}.")
     return " ".join(sentences)
@@ -95,11 +97,3 @@ def _chosen(reason: str) -> str:
     if reason.startswith("as --law"):
         return "chosen beforehand"
     return f"chosen {'as' if reason.startswith('the ') else 'since'} {reason}"
-
-
-def _with_ends(estimate: dict[str, Any], show: Any) -> str:
-    low, high = estimate["low"], estimate["high"]
-    text = show(estimate["estimate"])
-    if low is None and high is None:
-        return text
-    return f"{text} [{'-' if low is None else show(low)}, {'-' if high is None else show(high)}]"

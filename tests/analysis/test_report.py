@@ -20,7 +20,7 @@ SPECIALS = "<script>alert('x')</script> & 100% $a_b$ #1 {x} ~^ \\input{y}"
 
 @pytest.fixture
 def report(table_of, tmp_path):
-    """Return a function that writes the report of a frame, without figures unless `drawn`; it returns study and page."""
+    """Return a function that writes a frame's report, without figures unless `drawn`, and returns study and page."""
 
     def make(frame, *, options=None, drawn=False, **asked):
         table = table_of(frame, **(options or {}))
@@ -42,7 +42,6 @@ def test_the_page_has_every_part(report):
     assert f"At 1e20 training FLOPs the best size is {format_count(study.fit.answers[0].N.value)} [" in page
     assert study.fit.source["sha256"] in page
     assert page.count("<tr><td") >= len(study.runs)
-
 
     allowed = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert set(re.findall(r"https?://[^\s\"'<>)]+", page)) <= allowed
@@ -140,3 +139,43 @@ def test_a_folder_that_cannot_be_written_exits_2_after_the_fit_was_kept(tmp_path
     assert main(["runs.csv", "--bootstrap", "50", "--quick", "--report", "taken/report.html"]) == 2
     assert "taken" in capsys.readouterr().err
     assert (tmp_path / "fits/runs/fit.json").exists()
+
+
+def test_an_interval_without_bounds_is_told_as_one(report):
+    frame = isoflop_table(budgets=(1e18, 1e19), sizes=4, noise=1.2e-2, seed=5)
+    study, page = report(frame, judged=False, level=0.99)
+    N = study.fit.answers[-1].N
+    assert N.low is None or N.high is None
+    told = re.search(r'class="headline">(.*?)</p>', page)[1]
+    assert re.search(r"parameters", told)
+    assert "[0, " in told or ", inf]" in told
+    assert "99 %" in page
+
+
+def test_the_calculator_names_the_jumps_of_a_law_and_follows_it_elsewhere(table_of):
+    """Half way between its points the cubic gives the API's answer, or the stretch is named."""
+    from analysis.data.points import Points
+    from analysis.laws import LAWS
+    from analysis.report.calculator import calculator, cubic
+
+    n, d = map(np.ravel, np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e8, 1e11, 6)))
+    law = LAWS["data-constrained"]
+    theta = law.theta({"E": 1.7, "A": 400.0, "B": 2000.0, "alpha": 0.34, "beta": 0.37, "RD": 15.4, "RN": 5.3})
+    noise = 2e-3 * np.random.default_rng(0).normal(size=36)
+    loss = np.exp(law.log_loss(theta, Points.of(N=n, D=d, U=np.minimum(d, 1e9))) + noise)
+    table = table_of(pd.DataFrame({"params": n, "tokens": d, "loss": loss, "unique_tokens": 1e9}))
+    study = Study(fit=fit(table, law="over-fitting", draws=100, judged=False), table=table)
+    (piece,) = calculator(study)["pieces"]
+    at = [row["c"] for row in piece["rows"]]
+    for x in np.linspace(at[0] + 0.01, at[-1] - 0.01, 30):
+        if any(low <= np.exp(x) <= high for low, high in piece["jumps"]):
+            continue
+        N = sum(weight * piece["rows"][i]["N"][0] for i, weight in cubic(at, x))
+        assert np.exp(N) == pytest.approx(study.fit.optimum(float(np.exp(x))).N.value, rel=1e-2)
+    wide = sum(np.log(high / low) for low, high in piece["jumps"])
+    assert wide < 0.25 * (at[-1] - at[0])
+
+
+def test_a_table_with_an_end_and_no_beginning_of_its_runs_is_reported(report):
+    _, page = report(isoflop_table(noise=2e-3).assign(finished="2026-01-01"), judged=False)
+    assert "Provenance" in page

@@ -1,0 +1,30 @@
+"""What of the pages is not executed by this room: who executes it, or what stands for it here."""
+
+from tests.docs.pages import PAGES, steps
+
+SLURM = "tests/slurm/test_submitter.py::test_dry_run_prints_the_script_and_sends_nothing"
+NODE = "tests/slurm/test_doctor.py::test_a_compute_node_is_looked_at_by_a_job_that_leaves_nothing"
+WHEEL = "tests/test_wheel.py::test_the_wheel_works_from_any_folder"
+
+ELSEWHERE = {
+    ("README.md", "make demo"): "tests/docs/test_quickstart.py::test_the_demo_is_what_the_page_says",
+    ("README.md", "make test"): "make test",
+    ("README.md", "pip install ."): WHEEL,
+    ("docs/quickstart.md", "make demo"): "tests/docs/test_quickstart.py::test_the_demo_is_what_the_page_says",
+    ("docs/quickstart.md", "pip install '.[synth]'"): WHEEL,
+    ("docs/tutorial.md", "pip install ."): WHEEL,
+    ("docs/tutorial.md", "scaling-sweep doctor mine.yaml --job"): NODE,  # without --job it runs here
+    ("docs/cluster.md", "scaling-sweep doctor grid.yaml --job"): NODE,
+    ("docs/cluster.md", "scaling-sweep submit grid.yaml --dry-run"): SLURM,
+}
+"""(page, command) -> the test that executes it, or the target that .ci/run calls."""
+
+
+def steps_here(page):
+    """Return the steps of a page that this room executes."""
+    return [step for step in steps(page) if (page, step.text) not in ELSEWHERE]
+
+
+def stale():
+    """Return the entries whose command is on no page any more."""
+    return sorted(set(ELSEWHERE) - {(page, step.text) for page in PAGES for step in steps(page)})
