@@ -120,7 +120,10 @@ def clean(
             runs["D"] = runs["C"] / (k * runs["N"])
             missing = "D is not in the table: it is taken from"
         worked_out = runs["C" if "c" not in columns else "D"]
-        reasons = reasons.mask((reasons == "") & ~(np.isfinite(worked_out) & (worked_out > 0)), "N D is out of range")
+        reasons = reasons.mask(
+            (reasons == "") & ~(np.isfinite(worked_out) & (worked_out > 0)),
+            "C or D, worked out from the other, is out of range",
+        )
         warnings.append(
             {
                 "code": "assumed-cost",

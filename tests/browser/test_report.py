@@ -50,7 +50,7 @@ def studies(tmp_path_factory):
     theta = law.theta({**TRUTH, "RD": 15.4, "RN": 5.3})
     repeated = np.exp(law.log_loss(theta, Points.of(N=n, D=d, U=U)) + 2e-3 * rng.normal(size=36))
     inputs = {
-        "repeats": (factorial.assign(loss=repeated, unique_tokens=1e9), {}, {"law": "over-fitting"}),
+        "repeats": (factorial.assign(loss=repeated, unique_tokens=1e9), {}, {"law": "data-constrained"}),
         "isoflop": (frame, {}, {"budgets": [1e18, 3e18, 1e20]}),
         "factorial": (factorial, {}, {}),
         "curve": (frame[frame["budget"] == 1e18][["params", "loss"]], {}, {}),
