@@ -66,7 +66,7 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
                 interval_text(answer["D"], data_format(fit), drawn, least="0") if answer["D"] else "-",
                 interval_text(answer["loss"], lambda value: f"{value:.4f}", drawn) if answer["loss"] else "-",
                 f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
-                f"{answer['reach']:.2g}x" if answer["reach"] else "-",
+                _times(answer["reach"]) if answer["reach"] else "-",
             ]
         )
         notes += _notes(answer, budget, fit)
@@ -225,6 +225,16 @@ def _ends(estimate: dict[str, Any] | None) -> str:
         return "-"
     low, high = estimate["low"], estimate["high"]
     return f"[{'0' if low is None else format_count(low)}, {'inf' if high is None else format_count(high)}]"
+
+
+def _times(reach: float) -> str:
+    """Return a ratio to two digits.
+
+    Example:
+        >>> _times(0.164), _times(99.7), _times(80000)
+        ('0.16x', '100x', '80,000x')
+    """
+    return f"{float(f'{reach:.2g}'):,g}x" if reach < 1e6 else f"{reach:.1e}x"
 
 
 def interval_text(estimate: dict[str, Any], show: Callable[[float], str], drawn: bool, least: str = "-inf") -> str:

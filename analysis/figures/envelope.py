@@ -62,7 +62,8 @@ def plot_envelope(study: Study, ax: Axes | None = None) -> Axes:
                        linewidths=0, zorder=2, rasterized=len(runs) > IMAGE)  # fmt: skip
     line = envelope_points(study)
     name = "envelope" if line["kind"].eq("envelope").all() else "lowest loss so far"
-    ax.plot(line["C"], line["loss"], color="black", linewidth=1.4, zorder=3, label=name)
+    steps = "default" if name == "envelope" else "steps-post"  # the lowest so far stays until another run beats it
+    ax.plot(line["C"], line["loss"], color="black", linewidth=1.4, zorder=3, label=name, drawstyle=steps)
     count_bar(ax, shown, "model size $N$")
     loss_scale(ax, runs["loss"], study.fit)
     flops_axis(ax)

@@ -140,7 +140,7 @@ def retry(folder: SweepFolder, run_ids: Sequence[str] = (), kinds: Collection[st
         raise InputError(
             f"the sweep was {asked}",
             where=folder.path,
-            remedy="submit the grid, or `scaling-sweep resume`, and all of it goes on",
+            remedy=f"{'`scaling-sweep resume`' if asked == PAUSED else 'submit the grid'}, and all of it goes on",
         )
     if any(run.kind == ERROR for run in chosen):
         folder.forget_errors()
