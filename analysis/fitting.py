@@ -92,6 +92,11 @@ class Fit:
     """What speaks for and against the fit, as plain values (`analysis.judgement.judge`)."""
     warnings: list[dict[str, str]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Return what was fitted and answered in a line; `summary` says it all."""
+        found = ", ".join(f"{answer.N.value:.3g} at {answer.budget or 0:.3g}" for answer in self.answers)
+        return f"Fit({self.label or self.source.get('path')}: {self.used} runs, by {self.headline}, N* {found})"
+
     def predict(
         self,
         *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,11 @@ class Outputs:
         from analysis.figures.style import width_of
 
         width_of(self.venue, self.column)
-        for option, folder in (("--figures", self.figures), ("--out", self.out)):
-            if folder is not None and folder.exists() and not folder.is_dir():
-                raise InputError("a file stands there", where=option, value=folder, remedy="name a folder")
+        page = self.report.parent if self.report is not None else None
+        for option, folder in (("--figures", self.figures), ("--out", self.out), ("--report", page)):
+            for part in [folder, *folder.parents] if folder is not None else []:
+                if part.exists() and not part.is_dir():
+                    raise InputError("a file stands there", where=option, value=part, remedy="name a folder")
 
     def write(self, studies: Sequence[Study], failures: Sequence[Exception], *, many: bool) -> None:
         """Write everything; the fits first, since a figure could fail.
@@ -119,6 +122,8 @@ class Outputs:
         from analysis.figures.gallery import draw_all, write_all
 
         assert self.figures is not None
+        if sys.stderr.isatty():
+            print(f"drawing the figures of {len(studies)} group{'s' * (len(studies) > 1)} ...", file=sys.stderr)
         pictures = draw_all(studies, venue=self.venue, column=self.column)
         files = write_all(pictures, [self.figures / slug for slug in slugs], self.figures)
         names = sorted({path.stem for path in files})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from analysis.answers import isoflop_optimum, parametric_optimum
 from analysis.approaches.isoflop import SPREAD
@@ -31,6 +32,14 @@ SHIFTED = 1.0
 """A run without which N* leaves the half-width of its interval is worth a warning."""
 SLOPPY = 1e9
 """Condition number from which the direction that the runs fix least is named."""
+SMALL = 1e5
+"""Where neither N nor D is larger, they are more likely counted in millions and billions."""
+MOST_WORDS = 8
+KNOWN_WORDS = (
+    "row", "run", "status", "flags", "sweep", "device", "started", "finished", "parent", "reason", "censored",
+    "eval_id", "loss_unit", "file", "spec", "seed", "curve",
+)  # fmt: skip
+"""Columns of records, whose meaning is known."""
 COPY = "the same in every column"
 TELLING = {
     "trend in N, D and C": "misspecified", "lack of fit": "lack-of-fit", "variance over D/N": "unequal-variance",
@@ -76,8 +85,25 @@ def _about_input(fit: Fit, table: RunTable, warn: Callable[[str, str], None]) ->
             "diverged",
             f"{diverged} runs diverged and are left out: if those are the large ones, N* leans to small sizes",
         )
+    for name, values in _unused(runs):
+        warn("pooled", f"{name} ({', '.join(values)}) tells runs of one size and data apart: --group {name} fits each")
+    if table.cost == "assumed" and runs[["N", "D"]].to_numpy().max() < SMALL:
+        most = " and ".join(f"{name} at most {runs[name].max():.4g}" for name in "ND")
+        warn("units", f"{most}: if in millions or billions, say so in the names, params_millions, tokens_billions")
     if "flags" in runs and runs["flags"].astype(str).str.contains("untuned").any():
         warn("untuned", "learning rates and batches are untuned: N* may move when they are tuned")
+
+
+def _unused(runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return columns of a few words that tell apart runs of the same size and data, with their words."""
+    found = []
+    for name in map(str, runs.columns):
+        if name in KNOWN_WORDS or name.startswith(("model_", "metric_")) or runs[name].dtype.kind not in "OUS":
+            continue
+        words = sorted({str(value) for value in runs[name].dropna() if isinstance(value, str)})
+        if 2 <= len(words) <= MOST_WORDS and runs.groupby(["N", "D"])[name].nunique().gt(1).any():
+            found.append((name, words))
+    return found
 
 
 def _about_budgets(fit: Fit, table: RunTable, warn: Callable[[str, str], None]) -> None:

@@ -74,9 +74,9 @@ def _html(blocks: Sequence[Block]) -> str:
             continue
         parts.append(f"<table>\n<caption>{escape(block.title)}</caption>")
         if block.rows:
-            parts.append(
-                "<thead><tr>" + "".join(f'<th scope="col">{escape(h)}</th>' for h in block.header) + "</tr></thead>"
-            )
+            sides = ["" if i in block.left else " class=number" for i in range(len(block.header))]
+            titles = (f'<th scope="col"{side}>{escape(h)}</th>' for h, side in zip(block.header, sides, strict=True))
+            parts.append(f"<thead><tr>{''.join(titles)}</tr></thead>")
             body = [
                 "<tr>"
                 + "".join(

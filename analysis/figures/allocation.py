@@ -26,13 +26,14 @@ SHORT = {"law": "law", "isoflop": "line"}
 SYMBOLS = {"N": "a", "D": "b"}
 
 
-def plot_allocation(study: Study, ax: Axes | None = None, *, quantity: str = "N") -> Axes:
+def plot_allocation(study: Study, ax: Axes | None = None, *, quantity: str = "N", published: bool = True) -> Axes:
     """Draw N* or D* over compute.
 
     Args:
         study: The fit and its runs.
         ax: Where to; new axes when not given.
         quantity: `N` or `D`.
+        published: Whether optima that others published stand beside one's own, where tokens are counted.
 
     Returns:
         The axes.
@@ -52,7 +53,7 @@ def plot_allocation(study: Study, ax: Axes | None = None, *, quantity: str = "N"
     flops_axis(ax)
     (size_axis if quantity == "N" else partial(data_axis, fit=fit))(ax, side="y")
     ax.set_ylabel(f"${quantity}^*$ ({'parameters' if quantity == 'N' else _unit(study)})")
-    if _of_text(study):
+    if published and _of_text(study):
         _published(ax, quantity)
     beyond(ax, fit.largest)
     legend_above(ax)

@@ -6,6 +6,9 @@ import importlib
 import importlib.util
 from pathlib import Path
 
+import numpy as np
+
+from analysis.data.points import Points
 from analysis.laws.base import CustomLaw, Law
 from analysis.laws.bends import Broken, Farseer, Kaplan, Skaling
 from analysis.laws.powers import Chinchilla, OverTraining, Power, ThreeTerm, Tied
@@ -65,7 +68,26 @@ def law_named(name: str) -> Law:
         raise InputError(
             "not a law", where="--law", value=name, remedy="name an analysis.laws.CustomLaw or an object of a subclass"
         )
+    _tried(law, name)
     return law
+
+
+def _tried(law: Law, name: str) -> None:
+    """Refuse a law that cannot be evaluated: a name that it does not know, a guess that is missing.
+
+    Raises:
+        InputError: When it raises at some point of its own guesses.
+    """
+    x = Points.of(N=[1e7, 1e8, 1e9], D=[1e9, 1e10, 1e11], C=[1e17, 1e18, 1e19], U=[1e9, 1e10, 1e10], B=[1e5, 1e5, 1e6])
+    try:
+        law.log_loss(law.starts(x, np.array([3.0, 2.5, 2.0]))[0], x)
+    except Exception as error:
+        raise InputError(
+            f"the law cannot be evaluated ({type(error).__name__}: {error})",
+            where="--law",
+            value=name,
+            remedy="its loss takes x and every name of guesses; x has N, D, C, U and B",
+        ) from None
 
 
 __all__ = [

@@ -59,6 +59,7 @@ def calculator(study: Study) -> dict[str, Any] | None:
         "pieces": [_piece(study, a, b, own) for a, b in pairwise(ends)],
         "same": SAME_BUDGET,
         "largest": fit.largest,
+        "smallest": float(study.runs["C"].min()),
         "unit": fit.data_unit,
         "per_hour": FRAMES_AN_HOUR if fit.data_unit == "frames" else None,
         "speed": float(speeds.median()) if len(speeds) else USUAL_SPEED,

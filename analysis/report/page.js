@@ -126,10 +126,12 @@ function calculator(section) {
     set("D", good ? withEnds(row.D, showData, data.drawn) : "-");
     set("loss", good ? withEnds(row.loss, (v) => v.toPrecision(5), data.drawn, (v) => v) : "-");
     set("near", good && row.near && row.near[0] !== null && row.near[1] !== null ? `${formatCount(Math.exp(row.near[0]))} - ${formatCount(Math.exp(row.near[1]))}` : "-");
-    set("hours", budget > 0 && speed > 0 ? formatCount(budget / speed / 3600) : "-");
+    set("hours", good && speed > 0 ? formatCount(budget / speed / 3600) : "-");
     const reach = budget / data.largest;
-    far.hidden = !(good && reach > 1.0005);
-    if (good) far.textContent = `${Number(reach.toPrecision(2))} times the largest run: extrapolated` + (reach > 10 ? ", treat it as a guess." : ".");
+    const below = budget / data.smallest < 0.9995;
+    far.hidden = !(good && (reach > 1.0005 || below));
+    if (good && below) far.textContent = `${Number((data.smallest / budget).toPrecision(2))} times below the cheapest run: extrapolated.`;
+    else if (good) far.textContent = `${Number(reach.toPrecision(2))} times the largest run: extrapolated` + (reach > 10 ? ", treat it as a guess." : ".");
   }
   set("source", data.measured ? "The speed is the median of these runs, whatever each ran on; write that of your device." : "The speed is that of an H100 at 40 % of its peak; write your own.");
   form.budget.value = data.asked.toExponential().replace("e+", "e");

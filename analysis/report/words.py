@@ -56,9 +56,10 @@ def methods(study: Study, fit: dict[str, Any]) -> str:
     counting = [p for p in isoflop["budgets"] if p["status"] == "bracketed"]
     if isoflop["budgets"]:
         drawn = f" (intervals: {isoflop['method']})" if isoflop["method"] else ""
+        curve = (isoflop["curve"] or "parabolas").partition(", which")[0].partition(": one for all")[0]
         through = "" if counting and not counting[0]["budget"] else f" at each of {len(isoflop['budgets'])} budgets"
         sentences.append(
-            f"Loss over log N{through} was described by a curve ({isoflop['curve'] or 'parabolas'}), and "
+            f"Loss over log N{through} was described by a curve ({curve}), and "
             f"{len(counting)} of the minima, those inside the sizes with a curvature above zero, were used{drawn}."
         )
     if fit["certificate"]["status"] == "converged":
@@ -73,7 +74,9 @@ def methods(study: Study, fit: dict[str, Any]) -> str:
             + (f"; its intervals come from {draws} draws ({method})." if method else ".")
         )
     if fit["cost"]:
-        kind = "recorded FLOPs, interpolated along the sizes" if fit["cost"]["kind"] == "recorded" else "C = k N D"
+        kind = "recorded FLOPs, interpolated along the sizes"
+        if fit["cost"]["kind"] != "recorded":
+            kind = f"the assumption that C = {study.table.flops_per_param_token:g} N D"
         by = "the isoFLOP minima" if fit["headline"] == "isoflop" else "the law"
         level = level_text(fit["intervals"]["level"])
         sentences.append(f"Compute-optimal sizes are those of {by} under {kind}; intervals are at {level}.")
@@ -89,11 +92,14 @@ def _runs(study: Study, fit: dict[str, Any]) -> str:
     if fit["cost"]:
         spread = f" and {format_flops(runs['C'].min())} to {format_flops(runs['C'].max())} training FLOPs"
     left = len(fit["excluded"])
-    return f"We used {fit['input']['used']} runs of {sizes}{spread}" + (f"; {left} were left out." if left else ".")
+    return f"We used {fit['input']['used']} runs of {sizes}{spread}" + (
+        f"; {left} {'was' if left == 1 else 'were'} left out." if left else "."
+    )
 
 
 def _chosen(reason: str) -> str:
     """Return why the law was chosen, as part of a sentence."""
     if reason.startswith("as --law"):
         return "chosen beforehand"
-    return f"chosen {'as' if reason.startswith('the ') else 'since'} {reason}"
+    front, _, rest = reason.partition("; ")
+    return f"chosen {'as' if front.startswith('the ') else 'since'} {front}" + (f" ({rest})" if rest else "")

@@ -265,3 +265,36 @@ def test_an_interval_without_a_bound_is_printed(table_of):
     text = summarise(result)
     assert "12.5 - inf" in text
     assert "-inf - 0.5" in text
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("loss=lambda x, E, A: E + bta / x.N, guesses={'E': [1.0], 'A': [1.0]}", "NameError: name 'bta'"),
+        ("loss=lambda x, E, A, B: E + A / x.N, guesses={'E': [1.0], 'A': [1.0]}", "missing 1 required positional"),
+        ("loss=lambda x, E, A: E + A / x.M, guesses={'E': [1.0], 'A': [1.0]}", "the points have no M"),
+    ],
+)
+def test_a_law_of_ones_own_with_a_slip_is_told_without_a_traceback(tmp_path, capsys, body, says):
+    from analysis.cli import main
+
+    isoflop_table(noise=1e-3).to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "mine.py").write_text(
+        f"from analysis import CustomLaw\nlaw = CustomLaw(name='m', equation='m', {body})\n"
+    )
+    assert main([str(tmp_path / "runs.csv"), "--law", f"{tmp_path}/mine.py:law"]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert "its loss takes x and every name of guesses" in told
+
+
+def test_recipes_that_are_pooled_are_named_and_so_are_sizes_in_millions(table_of):
+    recipes = pd.concat([isoflop_table(noise=1e-3, seed=i).assign(recipe=name) for i, name in enumerate("ab")])
+    warnings = {w["code"]: w["message"] for w in fit(table_of(recipes), draws=0, judged=False).warnings}
+    assert warnings["pooled"].startswith("recipe (a, b) tells runs of one size and data apart: --group recipe")
+    small = isoflop_table(noise=1e-3).drop(columns=["flops", "budget"])
+    table = table_of(small.assign(params=small["params"] / 1e6, tokens=small["tokens"] / 1e9))
+    warnings = {w["code"]: w["message"] for w in fit(table, draws=0, judged=False).warnings}
+    assert "params_millions" in warnings["units"]
+    one = isoflop_table(noise=1e-3).assign(recipe="a", note=[f"n{i}" for i in range(15)])
+    assert "pooled" not in {w["code"] for w in fit(table_of(one), draws=0, judged=False).warnings}

@@ -68,6 +68,7 @@ def test_a_sweep_that_is_not_over_shows_how_it_stands(sweep_study):
     assert states == {"completed": 4, "diverged": 1, "begun": 1, "waiting": 1, "dropped": 1}
 
 
+@pytest.mark.slow
 def test_published_runs_are_drawn_without_a_fault(reference):
     table = load(reference / "data_constrained_train.csv")[0]
     study = Study(fit=fit(table, draws=20, judged=False), table=table)
