@@ -24,7 +24,7 @@ from analysis.figures.axes import (
 from analysis.figures.drawing import Drawing
 from analysis.figures.paths import STYLES, draw_path, law_table
 from analysis.figures.study import Study
-from analysis.figures.style import EXTRAPOLATED, MARKERS, flops_text, ordered_colours, ordered_map
+from analysis.figures.style import EXTRAPOLATED, MARKERS, ZONE, flops_text, ordered_colours, ordered_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +33,10 @@ GRID = 60
 LEVELS = 10
 CUTS = 6
 """IsoFLOP cuts that a legend has room for."""
-EDGE, HEIGHTS = 0.1, (0.86, 0.72)
-"""Shares of the axes: what labels of contours keep clear of, and how high they stand."""
+LABELLED, LABELLED_WITHIN = 0.9, 0.05
+"""Where along the axes the labels of contours stand, as a share of them."""
+EDGE, APART = 0.04, 0.055
+"""How far labels are from the axes' lower end, and from each other."""
 NEAR_CUT = 0.1
 """Runs whose log C is within this of a cut are shown on it."""
 
@@ -58,9 +60,9 @@ def plot_contours(study: Study, ax: Axes | None = None) -> Axes:
     # levels even in the loss's logarithm above the lowest, so that they do not crowd where it is steep
     levels = np.exp(np.linspace(np.log(np.nanmin(losses)), np.log(np.nanquantile(losses, 0.9)), LEVELS + 2))[1:]
     lines = ax.contour(C, N, losses, levels=levels, cmap=ordered_map(), linewidths=0.8, zorder=1)
-    places = _label_places(lines, C, N, levels[: LEVELS // 2 + 1])
-    ax.clabel(lines, levels=[*places], fmt=lambda value: f"{value:.3g}", fontsize=6, inline_spacing=2,
-              manual=[*places.values()])  # fmt: skip
+    for level, (C_at, N_at) in _label_places(lines, path, C, N):
+        ax.text(C_at, N_at, f"{level:.3g}", fontsize=6, color="0.15", ha="center", va="center", zorder=4,
+                bbox={"facecolor": ZONE, "edgecolor": "none", "pad": 0.4})  # fmt: skip
     for budget in _cuts(study):
         ax.axvline(budget, color="0.6", linestyle=":", linewidth=0.7, zorder=1)
     points(ax, runs["C"], runs["N"], color="0.35", markersize=2.4, label="runs", zorder=2)
@@ -75,17 +77,27 @@ def plot_contours(study: Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _label_places(lines: Any, C: np.ndarray, N: np.ndarray, levels: np.ndarray) -> dict[float, tuple[float, float]]:
-    """Return where the labels of contours stand: above the frontier, away from the edges, at two heights in turn."""
+def _label_places(
+    lines: Any, path: pd.DataFrame, C: np.ndarray, N: np.ndarray
+) -> list[tuple[float, tuple[float, float]]]:
+    """Return (level, place) of the contours' labels: on their lower arms at the right, where no run lies."""
     ends = np.log([[C[0], N[0]], [C[-1], N[-1]]])
-    places: dict[float, tuple[float, float]] = {}
-    for i, (level, path) in enumerate(zip(levels, lines.get_paths(), strict=False)):
-        share = (np.log(path.vertices) - ends[0]) / (ends[1] - ends[0])
-        inside = np.flatnonzero(((share > EDGE) & (share < 1 - EDGE)).all(axis=1))
-        if len(inside):
-            C_at, N_at = path.vertices[inside[np.abs(share[inside, 1] - HEIGHTS[i % 2]).argmin()]]
-            places[float(level)] = float(C_at), float(N_at)
-    return places
+    frontier = (np.log(path["C"]), np.log(path["N"]))
+    found, last = [], np.inf
+    for level, arms in zip(lines.levels, lines.get_paths(), strict=True):
+        if not len(arms.vertices):
+            continue
+        logs = np.log(arms.vertices)
+        share = (logs - ends[0]) / (ends[1] - ends[0])
+        below = logs[:, 1] < np.interp(logs[:, 0], *frontier)
+        free = np.flatnonzero(below & (np.abs(share[:, 0] - LABELLED) < LABELLED_WITHIN) & (share[:, 1] > EDGE))
+        if not len(free):
+            continue
+        best = free[np.abs(share[free, 0] - LABELLED).argmin()]
+        if last - share[best, 1] > APART:
+            last = share[best, 1]
+            found.append((float(level), (float(arms.vertices[best, 0]), float(arms.vertices[best, 1]))))
+    return found
 
 
 def plot_law_cuts(study: Study, ax: Axes | None = None) -> Axes:
