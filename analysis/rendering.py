@@ -72,7 +72,7 @@ def _html(blocks: Sequence[Block]) -> str:
             mark = ' class="warning"' if block.warning else ""
             parts.append(f"<p{mark}>{escape(block.text)}</p>")
             continue
-        parts.append(f"<table>\n<caption>{escape(block.title)}</caption>")
+        parts.append(f"<table>\n<caption><span>{escape(block.title)}</span></caption>")
         if block.rows:
             sides = ["" if i in block.left else " class=number" for i in range(len(block.header))]
             titles = (f'<th scope="col"{side}>{escape(h)}</th>' for h, side in zip(block.header, sides, strict=True))

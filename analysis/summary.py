@@ -18,7 +18,12 @@ def summarise(fit: dict[str, Any], form: str = "text", *, details: bool = False)
     """Return what `scaling-fit` prints for one group, as `text`, `html` or `latex`."""
     parts = sections(fit)
     shown = [name for name in parts if details or name != "details"]
-    return render([block for name in shown for block in parts[name]], form)
+    if form != "latex":
+        return render([block for name in shown for block in parts[name]], form)
+    from analysis.latex import latex
+
+    rest = [block for name in shown if name not in ("answers", "law") for block in parts[name]]
+    return f"{latex(fit)}\n\n{render(rest, form)}"  # answers and law as a paper sets them, with formulas
 
 
 def sections(fit: dict[str, Any]) -> dict[str, list[Block]]:

@@ -18,9 +18,9 @@ import numpy as np
 
 from analysis.estimates import level_text
 from analysis.figures.gallery import Picture, draw_all
+from analysis.latex import latex
 from analysis.rendering import render
 from analysis.report.calculator import calculator
-from analysis.report.latex import latex
 from analysis.report.words import headline, methods
 from analysis.summary import sections
 from scaling.files import plain, write_bytes

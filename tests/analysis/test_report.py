@@ -10,7 +10,7 @@ import pytest
 from analysis import fit
 from analysis.cli import main
 from analysis.figures.study import Study
-from analysis.report.latex import latex
+from analysis.latex import latex
 from analysis.report.page import write_report
 from scaling.units import format_count
 from tests.analysis.conftest import isoflop_table
