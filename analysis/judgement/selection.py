@@ -117,6 +117,8 @@ def _why(scores: list[Score], name: str, preferred: str, incumbent: str) -> str:
     scored = [score for score in scores if np.isfinite(score.rms)]
     if name != incumbent:
         return f"it foretells dearer runs better than {incumbent}, by more than two standard errors"
+    if not scores:  # none but it had the runs, so that nothing was held back to choose by
+        return f"the usual law; another is weighed from {ROWS_PER_PARAMETER} runs for each of its parameters on"
     if not any(score.law == incumbent for score in scored):
         return "the usual law; too few runs to hold some back"
     if scored[0].law == incumbent:
