@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/scaling-fit results/quickstart --out fits/quickstart --figures fits/quickstart/figures --report fits/quickstart/report.html
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not slurm and not notebooks and not browser"
+	$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not slow and not slurm and not notebooks and not browser"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

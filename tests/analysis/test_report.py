@@ -117,6 +117,7 @@ def test_the_command_writes_figures_and_report_and_says_so(tmp_path, monkeypatch
     assert "scaling-fit runs.csv --bootstrap 50 --quick --figures figures" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_several_groups_share_a_page_and_a_failed_one_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     good = isoflop_table(noise=2e-3)

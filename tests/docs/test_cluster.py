@@ -31,6 +31,7 @@ def folder(tmp_path, monkeypatch):
     return SweepFolder(tmp_path / "results" / "greedy")
 
 
+@pytest.mark.slow
 def test_the_commands_from_the_first_look_to_the_last_try(folder, run):
     """Each is given when the queue has come to rest, so that it finds the failed run and not one that runs."""
     told, words = {}, {"NAME": "greedy"}

@@ -77,6 +77,7 @@ def test_fonts_are_embedded_as_outlines_that_journals_take(study_of):
     assert not any(b"/Type3" in zlib.decompressobj().decompress(stream) for stream in streams)
 
 
+@pytest.mark.slow
 def test_five_thousand_runs_are_an_image_inside_a_small_file(study_of):
     pictures = draw_all([study_of("many")], formats=("svg",))
     sizes = {picture.name: len(picture.drawn.files["svg"]) for picture in pictures if picture.drawn}
