@@ -27,7 +27,6 @@ NOT_DOWNSTREAM = {"metric_constant_loss", "metric_clips", "metric_skipped_steps"
 MOST_METRICS, MOST_STUDIES = 3, 6
 POINTS = 100
 LEAST_SIZES = 3
-ALPHABET = 26
 TITLE, EM, AT, LEFT = 7.5, 0.55 / 72, 8, 0.5
 """Points of a title; inches of a letter over them; letters that a budget takes; inches left of the axes."""
 
