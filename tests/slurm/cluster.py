@@ -119,6 +119,12 @@ def start_cluster(**settings):
     subprocess.run([SCRIPT, "start"], check=True, capture_output=True, env={**os.environ, **settings}, timeout=120)
 
 
+def preempt(nodes):
+    """Take whole nodes for two seconds from the jobs of the partition `low`."""
+    options = ["--partition=high", f"--nodes={nodes}", "--exclusive", "--mem=0", "--time=2"]
+    subprocess.run(["srun", *options, "sleep", "2"], check=True, capture_output=True, timeout=120)
+
+
 def daemon(name):
     """Return the process id of one of the cluster's daemons."""
     return int((Path(os.environ["SLURM_CI_DIR"]) / "run" / f"{name}.pid").read_text())

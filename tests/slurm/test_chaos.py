@@ -15,7 +15,7 @@ from sweeps.folder import SweepFolder
 from sweeps.jobs import site
 from sweeps.jobs.status import sweep_status
 
-from .cluster import daemon, expected_chain, kill, start_cluster, wait_for, write_grid
+from .cluster import daemon, expected_chain, kill, preempt, start_cluster, wait_for, write_grid
 
 pytestmark = pytest.mark.slurm
 
@@ -80,8 +80,11 @@ class Chaos:
         return True
 
     def preempt(self):
-        options = ["--partition=high", "--nodes=1", "--exclusive", "--mem=0", "--time=2"]
-        return subprocess.run(["srun", *options, "sleep", "2"], check=False, capture_output=True).returncode == 0
+        try:
+            preempt(nodes=1)
+        except subprocess.SubprocessError:
+            return False
+        return True
 
     def node_down(self):
         kill(daemon("slurmd-n1"))

@@ -1,6 +1,5 @@
 """The SLURM executor on a real cluster of one machine (tests/slurm/cluster.sh); run by `make test-slurm`."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -20,17 +19,11 @@ from sweeps.plan import make_plan
 
 from ..sweeps.conftest import toy  # noqa: F401 - a fixture
 from ..sweeps.helpers import PAIR, outcomes
-from .cluster import jobs_of, states, submitted, wait_for
+from .cluster import jobs_of, preempt, states, submitted, wait_for
 
 pytestmark = pytest.mark.slurm
 
 CLUSTER = "{executor: slurm, save_every: 0.5s, slurm: {partition: main, timeout: 60m}}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """Require the cluster that `make test-slurm` starts."""
-    assert "SLURM_CONF" in os.environ, "run `make test-slurm`, which starts a cluster"
 
 
 def test_a_sweep_runs_as_one_job_array_and_nothing_is_submitted_twice(toy):  # noqa: F811
@@ -84,11 +77,7 @@ def test_a_preempted_job_saves_and_goes_on(toy):  # noqa: F811
     folder = submitted(one_run(toy, "low")).folder
     run_id = sweep_status(folder)[0].id
     wait_for(lambda: sweep_status(folder)[0].progress > 0.1)
-    subprocess.run(
-        ["srun", "--partition=high", "--nodes=2", "--exclusive", "--mem=0", "--time=2", "sleep", "3"],
-        check=True,
-        timeout=90,
-    )
+    preempt(nodes=2)
     wait_for(lambda: folder.record_file(run_id).exists(), 240)
     wait_for(lambda: outcomes(folder, run_id) == ["stopped", "completed"], 10)
     assert folder.record(run_id).metrics["resumes"] == 1.0, "it saved in the grace time, long before save_every"

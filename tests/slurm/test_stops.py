@@ -1,6 +1,5 @@
 """Jobs that reach their time limit, are preempted, get no signal, or run out of memory: each goes on where it was."""
 
-import subprocess
 import sys
 import time
 
@@ -13,7 +12,7 @@ from sweeps.jobs.intents import RUNS, intents_of
 from sweeps.jobs.status import sweep_status
 
 from ..sweeps.helpers import outcomes
-from .cluster import expected_chain, jobs_of, states, submitted, wait_for, write_grid
+from .cluster import expected_chain, jobs_of, preempt, states, submitted, wait_for, write_grid
 
 pytestmark = pytest.mark.slurm
 
@@ -38,17 +37,12 @@ def only_record(folder, seconds=300):
     return record
 
 
-def preempt():
-    options = ["--partition=high", "--nodes=2", "--exclusive", "--mem=0", "--time=2"]
-    subprocess.run(["srun", *options, "sleep", "3"], check=True, timeout=120)
-
-
 @pytest.mark.parametrize("deaf", ["false", "true"])
 def test_preempted_jobs_lose_no_more_than_the_saving_interval(tmp_path, deaf):
     args = f"{{seconds: {STEP}, deaf: {deaf}}}"
     folder = submitted(write_grid(tmp_path, partition="low", steps=250, save_every=f"{SAVE_EVERY}s", args=args)).folder
     wait_for(lambda: sweep_status(folder)[0].progress > 0.3)
-    preempt()
+    preempt(nodes=2)
     record = only_record(folder)
     assert record.metrics["resumes"] == 1.0
     assert record.steps_repeated <= (SAVE_EVERY / STEP + 10 if deaf == "true" else 1)
