@@ -107,6 +107,7 @@ class Corpus:
             raise self._changed(self.path / TABLE)
         self.table: np.ndarray = np.load(self.path / TABLE)
         self.hash: str = self.manifest["hash"]
+        self._by_start: dict[int, dict[int, dict[str, Any]]] = {}
         for shard in self.manifest["shards"]:
             path = self._shard_path(shard["name"])
             if not path.exists() or path.stat().st_size != 2 * shard["samples"]:
@@ -154,6 +155,19 @@ class Corpus:
     def details(self, shard: int) -> list[dict[str, Any]]:
         """Return speaker, text and phones of each utterance of a shard, in the order of the file."""
         return read_json(self._shard_path(self.manifest["shards"][shard]["name"]).with_suffix(".json"))["utterances"]
+
+    def detail(self, utterance: int) -> dict[str, Any]:
+        """Return speaker, text and phones of one utterance.
+
+        A shard's file also tells of utterances that the seal dropped, so that they are found by where they start.
+        """
+        row = self.table[utterance]
+        shard = int(row["shard"])
+        if shard not in self._by_start:
+            told = self.details(shard)
+            starts = np.cumsum([0] + [one["samples"] for one in told[:-1]])
+            self._by_start[shard] = dict(zip(starts.tolist(), told, strict=True))
+        return self._by_start[shard][int(row["start"])]
 
     def verify(self) -> None:
         """Read every sample and compare the checksums.
