@@ -52,14 +52,15 @@ def make_parser() -> argparse.ArgumentParser:
     synth.add_argument("dir", type=Path)
     synth.add_argument("--hours", required=True, help="hours of training audio; held-out clips come on top")
     synth.add_argument("--seed", type=int, default=0)
-    imported = corpus.add_parser("import", help="wav and flac files, LibriSpeech or Libri-Light")
+    imported = corpus.add_parser("import", help="wav and flac files, or a data set")
     imported.set_defaults(function=commands.import_corpus)
     imported.add_argument("dir", type=Path)
     imported.add_argument(
         "--from",
         dest="source",
         required=True,
-        help="a folder (a subfolder a speaker), librispeech:ROOT, librilight:ROOT",
+        help="a folder (a subfolder a speaker), librispeech:ROOT, librilight:ROOT, speechcommands:ROOT, "
+        "voxceleb1:ROOT, voxceleb1-verification:ROOT",
     )
     imported.add_argument("--seed", type=int, default=0, help="of the order that nested subsets follow")
     for command in (synth, imported):

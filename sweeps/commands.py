@@ -57,10 +57,13 @@ def _check_corpus(args: argparse.Namespace) -> None:
 
 def _made(corpus: Any) -> int:
     """Say what a corpus holds."""
+    from scaling.speech.corpus.datasets import SHARED_SPEAKERS
+
     about = corpus.manifest
     held_out = corpus.table["held_out"]
     speakers = corpus.table["speaker"]
-    if set(speakers[held_out]) & set(speakers[~held_out]):
+    shared = str(about["recipe"].get("source", "")).startswith(SHARED_SPEAKERS)
+    if not shared and set(speakers[held_out]) & set(speakers[~held_out]):
         print("! held-out clips share speakers with training: give one subfolder a speaker", file=sys.stderr)
     for item in about["excluded"][:10]:
         print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
@@ -72,7 +75,8 @@ def _made(corpus: Any) -> int:
     print(
         f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
         f"{about['held_out_hours'] * 60:.3g} min held out ({share:.0%}), {about['speakers']} speakers, "
-        f"hash {corpus.hash}"
+        + (f"{about['trials']:,} trials, " if "trials" in about else "")
+        + f"hash {corpus.hash}"
     )
     return 0
 
