@@ -185,7 +185,7 @@ def count_bar(ax: Axes, shown: Any, label: str) -> None:
 def unique_axis(ax: Axes, data_unit: str) -> None:
     """Make x a logarithmic axis of unique data, in the table's unit; frames are shown as hours of audio."""
     if data_unit == "frames":
-        hours = "unique data $U$ (hours of audio)"
+        hours = "unique audio $U$ (hours)"
         _log_axis(ax, "x", lambda frames: format_count(frames / FRAMES_AN_HOUR), hours, unit=FRAMES_AN_HOUR)
     else:
         count_axis(ax, "x", f"unique data $U$ ({plain_text(data_unit)})")

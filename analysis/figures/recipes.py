@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from analysis.figures.axes import LETTERS, axes_or_new, legend_above, loss_label, side_by_side, size_axis
+from analysis.figures.axes import axes_or_new, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.seeds import (
     draw_means,
+    label_of,
     left_out,
     means,
     names_in_order,
@@ -20,8 +22,7 @@ from analysis.figures.seeds import (
     seeds_text,
 )
 from analysis.figures.study import Group
-from analysis.figures.style import flops_text, plain_text
-from analysis.figures.ucurve import metric_text
+from analysis.figures.style import flops_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def plot_recipes(
     draw_means(ax, "N", data[data["budget"] == at], names_in_order(groups))
     size_axis(ax)
     ax.set_xlabel("model size $N$")
-    ax.set_ylabel(loss_label(groups[0].table) if value == "loss" else plain_text(metric_text(value), LETTERS))
+    ax.set_ylabel(label_of(groups, value), linespacing=0.9)
     legend_above(ax)
     return ax
 
@@ -85,10 +86,17 @@ def _draw(groups: Sequence[Group], figure: Figure) -> None:
     cells = [(value, budget) for value in values for budget in budgets]
     panels = [partial(plot_recipes, groups, value=value, budget=budget) for value, budget in cells]
     width = float(figure.get_size_inches()[0])
-    least = max(1.6, 0.99 * width / len(budgets))
+    least = max(1.6, 0.99 * width / len(budgets)) if len(budgets) > 1 else 1.6  # a column a budget, where they fit
     axes = side_by_side(figure, panels, least=least, aspect=0.8, one_legend=True)
     for ax, (_, budget) in zip(axes, cells, strict=True):
-        ax.set_title(flops_text(budget), loc="left", pad=4, fontsize=TITLE)
+        if np.isfinite(budget):
+            ax.set_title(flops_text(budget), loc="left", pad=4, fontsize=TITLE)
+        place = ax.get_subplotspec()
+        if place is not None and place.get_gridspec().ncols == len(budgets) > 1:
+            if not place.is_first_col():
+                ax.set_ylabel("")
+            if not place.is_last_row():
+                ax.set_xlabel("")
 
 
 def _why_not(groups: Sequence[Group]) -> str:

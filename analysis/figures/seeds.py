@@ -5,8 +5,9 @@ A mean over n runs of one setting has the interval of Student's t with n - 1 deg
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,20 +15,22 @@ import pandas as pd
 from analysis.comparison.pairing import METRIC
 from analysis.data.loading import APART
 from analysis.engine.tails import t_quantile
-from analysis.figures.axes import IMAGE, points
+from analysis.figures.axes import LETTERS, loss_label
 from analysis.figures.study import Group
 from analysis.figures.style import category, names_apart, plain_text
-from analysis.figures.ucurve import metrics_of
+from analysis.figures.ucurve import metric_text, metrics_of
 from analysis.judgement.noise import groups_within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEVEL = 0.95
+APART_BY, MARK = 0.012, 3.2
+"""Share of the axis by which groups stand apart; points that a mark measures."""
 MOST_GROUPS = 7
 """Colours that a reader can tell apart."""
 SAME_SIZE, SAME_COMPUTE = 0.02, 0.1
-"""Distance of logarithms within which sizes, or compute that no budget names, count as one."""
+"""Distances of logarithms within which sizes, or compute that no budget names, count as one."""
 OWN_TASK = ("metric_accuracy",)
 """Metrics of what the objective itself predicts: as little comparable between objectives as their losses."""
 
@@ -101,17 +104,26 @@ def means(rows: pd.DataFrame, by: Sequence[str], level: float = LEVEL) -> pd.Dat
 
 
 def draw_means(ax: Axes, x: str, data: pd.DataFrame, order: Sequence[str]) -> None:
-    """Draw a line a group with its intervals, in colours that follow the order of all groups."""
+    """Draw a line a group with its intervals, in the colours of all groups, a little apart so that bars are seen."""
+    span = np.log(data[x].max() / data[x].min()) if len(data) else 0.0
     for i, (name, label) in enumerate(zip(order, labels(order), strict=True)):
         part = data[data["group"] == name].sort_values(x)
         if not len(part):
             continue
-        style: dict[str, Any] = category(i)
-        known = part[part["low"].notna()]
-        ax.vlines(known[x], known["low"], known["high"], color=style["color"], linewidth=0.9, zorder=3)
-        ax.plot(part[x], part["mean"], color=style["color"], linestyle=style["linestyle"], zorder=2)
-        points(ax, part[x], part["mean"], of=min(len(data), IMAGE), color=style["color"], marker=style["marker"],
-               label=label, zorder=4)  # fmt: skip
+        at = part[x] * np.exp(APART_BY * (span or 1.0) * (i - (len(order) - 1) / 2))
+        known = part["low"].notna()
+        color = category(i)["color"]
+        ax.errorbar(at[known], part["mean"][known], yerr=(part["high"] - part["mean"])[known], fmt="none", ecolor=color,
+                    elinewidth=0.9, capsize=1.8, capthick=0.9, zorder=3)  # fmt: skip
+        ax.plot(at, part["mean"], **category(i), markersize=MARK, label=label, zorder=4)
+
+
+def label_of(groups: Sequence[Group], value: str) -> str:
+    """Return what the axis of a quantity is called, a metric's name in two lines at most."""
+    if value == "loss":
+        return loss_label(groups[0].table)
+    lines = textwrap.wrap(metric_text(value), LETTERS) or [value]
+    return "\n".join(plain_text(line, LETTERS) for line in lines[:2])
 
 
 def labels(names: Sequence[str]) -> list[str]:

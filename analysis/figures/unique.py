@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.axes import (
-    LETTERS,
     axes_or_new,
     legend_above,
-    loss_label,
     side_by_side,
     unique_axis,
 )
 from analysis.figures.drawing import Drawing
 from analysis.figures.seeds import (
     draw_means,
+    label_of,
     left_out,
     means,
     names_in_order,
@@ -29,8 +28,7 @@ from analysis.figures.seeds import (
     seeds_text,
 )
 from analysis.figures.study import Group
-from analysis.figures.style import flops_text, plain_text
-from analysis.figures.ucurve import metric_text
+from analysis.figures.style import flops_text
 from scaling.units import format_count
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def plot_unique(groups: Sequence[Group], ax: Axes | None = None, *, value: str =
     ax, data = axes_or_new(ax), unique_data(groups, value)
     draw_means(ax, "U", data, names_in_order(groups))
     unique_axis(ax, groups[0].table.data_unit)
-    ax.set_ylabel(loss_label(groups[0].table) if value == "loss" else plain_text(metric_text(value), LETTERS))
+    ax.set_ylabel(label_of(groups, value), linespacing=0.9)
     legend_above(ax)
     return ax
 

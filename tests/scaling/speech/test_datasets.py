@@ -73,9 +73,7 @@ def test_speech_commands_without_a_word_are_refused(tmp_path):
     commands(folder)
     for path in (folder / "left").iterdir():
         path.unlink()
-    with pytest.raises(
-        InputError, match=r"1 of 3 files that validation_list\.txt names are not there, .*left"
-    ):
+    with pytest.raises(InputError, match=r"1 of 3 files that validation_list\.txt names are not there, .*left"):
         import_audio(tmp_path / "out", source=f"speechcommands:{tmp_path}")
 
 
