@@ -12,10 +12,11 @@ import pandas as pd
 from analysis.figures.axes import axes_or_new, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.seeds import (
+    TITLE,
     draw_means,
-    label_of,
     left_out,
     means,
+    name_axis,
     names_in_order,
     quantities,
     rows_of,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 LEAST_SIZES = 2
 MOST_BUDGETS = 3
-TITLE = 7.5
-"""Points of a title."""
 
 
 def plot_recipes(
@@ -53,7 +52,7 @@ def plot_recipes(
     draw_means(ax, "N", data[data["budget"] == at], names_in_order(groups))
     size_axis(ax)
     ax.set_xlabel("model size $N$")
-    ax.set_ylabel(label_of(groups, value), linespacing=0.9)
+    name_axis(ax, groups, value)
     legend_above(ax)
     return ax
 

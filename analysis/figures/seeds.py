@@ -5,7 +5,6 @@ A mean over n runs of one setting has the interval of Student's t with n - 1 deg
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 APART_BY, MARK = 0.012, 3.2
 """Share of the axis by which groups stand apart; points that a mark measures."""
+TITLE, LONGEST = 7.5, 24
+"""Points of a title and of a long name; letters that such a name may have."""
 MOST_GROUPS = 7
 """Colours that a reader can tell apart."""
 SAME_SIZE, SAME_COMPUTE = 0.02, 0.1
@@ -118,12 +119,12 @@ def draw_means(ax: Axes, x: str, data: pd.DataFrame, order: Sequence[str]) -> No
         ax.plot(at, part["mean"], **category(i), markersize=MARK, label=label, zorder=4)
 
 
-def label_of(groups: Sequence[Group], value: str) -> str:
-    """Return what the axis of a quantity is called, a metric's name in two lines at most."""
-    if value == "loss":
-        return loss_label(groups[0].table)
-    lines = textwrap.wrap(metric_text(value), LETTERS) or [value]
-    return "\n".join(plain_text(line, LETTERS) for line in lines[:2])
+def name_axis(ax: Axes, groups: Sequence[Group], value: str) -> None:
+    """Call the y axis what it shows, a long name in smaller letters."""
+    text = metric_text(value)
+    small = {"fontsize": TITLE} if len(text) > LETTERS else {}
+    label = loss_label(groups[0].table) if value == "loss" else plain_text(text, LONGEST)
+    ax.set_ylabel(label, **(small if value != "loss" else {}))
 
 
 def labels(names: Sequence[str]) -> list[str]:

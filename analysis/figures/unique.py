@@ -18,9 +18,9 @@ from analysis.figures.axes import (
 from analysis.figures.drawing import Drawing
 from analysis.figures.seeds import (
     draw_means,
-    label_of,
     left_out,
     means,
+    name_axis,
     names_in_order,
     one_loss,
     quantities,
@@ -52,7 +52,7 @@ def plot_unique(groups: Sequence[Group], ax: Axes | None = None, *, value: str =
     ax, data = axes_or_new(ax), unique_data(groups, value)
     draw_means(ax, "U", data, names_in_order(groups))
     unique_axis(ax, groups[0].table.data_unit)
-    ax.set_ylabel(label_of(groups, value), linespacing=0.9)
+    name_axis(ax, groups, value)
     legend_above(ax)
     return ax
 
