@@ -121,10 +121,13 @@ def draw_means(ax: Axes, x: str, data: pd.DataFrame, order: Sequence[str]) -> No
 
 def name_axis(ax: Axes, groups: Sequence[Group], value: str) -> None:
     """Call the y axis what it shows, a long name in smaller letters."""
+    if value == "loss":
+        ax.set_ylabel(loss_label(groups[0].table))
+        return
     text = metric_text(value)
-    small = {"fontsize": TITLE} if len(text) > LETTERS else {}
-    label = loss_label(groups[0].table) if value == "loss" else plain_text(text, LONGEST)
-    ax.set_ylabel(label, **(small if value != "loss" else {}))
+    label = ax.set_ylabel(plain_text(text, LONGEST))
+    if len(text) > LETTERS:
+        label.set_fontsize(TITLE)
 
 
 def labels(names: Sequence[str]) -> list[str]:
