@@ -183,7 +183,7 @@ def _run_study(asked: StudyPlan, args: argparse.Namespace) -> int:
     from scaling.speech.corpus.store import MANIFEST
     from scaling.speech.corpus.synth import synthesise
     from sweeps.runcommands import wait
-    from sweeps.show import format_totals
+    from sweeps.show import format_totals, format_warnings
 
     grids = asked.full if args.full else asked.grids
     if not grids:
@@ -195,7 +195,7 @@ def _run_study(asked: StudyPlan, args: argparse.Namespace) -> int:
     folders, left = [], 0
     for grid in grids:
         plan = _load_plan(argparse.Namespace(grid=grid, executor=args.executor))
-        print(format_totals(plan, args.executor), file=sys.stderr)
+        print(format_totals(plan, args.executor), *format_warnings(plan), sep="\n", file=sys.stderr)
         folder, new = _submit(plan, args)
         folders.append(folder.path)
         # jobs of a cluster run beside each other, and nobody has to stay; here one grid takes all slots
