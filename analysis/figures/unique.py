@@ -91,7 +91,7 @@ def _all(groups: Sequence[Group]) -> pd.DataFrame:
 def _draw(groups: Sequence[Group], figure: Figure) -> None:
     values = list(dict.fromkeys(_all(groups)["quantity"]))
     panels = [partial(plot_unique, groups, value=value) for value in values]
-    side_by_side(figure, panels, least=1.75, aspect=0.85, one_legend=True)
+    side_by_side(figure, panels, least=1.6, aspect=0.8, one_legend=True)
 
 
 def _why_not(groups: Sequence[Group]) -> str:
