@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fit(args: argparse.Namespace) -> int:
     from analysis.data.loading import load
-    from analysis.figures.study import Study
+    from analysis.figures.study import Group, Study
     from analysis.summary import summarise
     from scaling.errors import InputError, WorkError
     from scaling.units import parse_count
@@ -157,19 +157,21 @@ def _fit(args: argparse.Namespace) -> int:
         show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
     studies: list[Study] = []
     failures: list[Exception] = []
+    unfitted: list[Group] = []
     for table in tables:
         try:
             fitted = _fit_one(args, table, budgets)
         except (InputError, WorkError) as error:
             failures.append(error)
+            unfitted.append(Group(table=table))
             if len(tables) > 1:
                 print(f"{table.label or table.source['path']}: {error}\n", file=sys.stderr)
             continue
         studies.append(Study(fit=fitted, table=table))
         show(summarise(fitted.to_dict(), args.format, details=args.details) + "\n")
+    outputs.write(studies, failures, unfitted, many=len(tables) > 1)
     if not studies:
         raise failures[0]
-    outputs.write(studies, failures, many=len(tables) > 1)
     return 0
 
 

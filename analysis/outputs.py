@@ -15,7 +15,7 @@ from scaling.files import plain, write_json
 
 if TYPE_CHECKING:
     from analysis.figures.gallery import Picture
-    from analysis.figures.study import Study
+    from analysis.figures.study import Group, Study
 
 HEADLINE_FIGURE = "isoflop"
 LONGEST = 80
@@ -53,21 +53,28 @@ class Outputs:
                 if part.exists() and not part.is_dir():
                     raise InputError("a file stands there", where=option, value=part, remedy="name a folder")
 
-    def write(self, studies: Sequence[Study], failures: Sequence[Exception], *, many: bool) -> None:
-        """Write everything; the fits first, since a figure could fail.
+    def write(
+        self, studies: Sequence[Study], failures: Sequence[Exception], unfitted: Sequence[Group], *, many: bool
+    ) -> None:
+        """Write everything; the fits first, since a figure could fail. Without a fit, figures of the runs alone.
 
         Args:
             studies: What was fitted.
-            failures: Groups that allowed no fit.
+            failures: Why other groups allowed no fit.
+            unfitted: Their runs.
             many: Whether the input had several groups, which get a folder each.
 
         Raises:
             WorkError: When a figure could not be drawn.
         """
+        if not studies:
+            if self.figures is not None:
+                self._figures(studies, [], unfitted)
+            return
         slugs = _slugs([study.fit.label for study in studies]) if many else [""] * len(studies)
         headline = self._fits(studies, slugs)
         self._json(studies, failures, many=many)
-        pictures = self._figures(studies, slugs) if self.figures is not None else []
+        pictures = self._figures(studies, slugs, unfitted) if self.figures is not None else []
         reported: list[Picture] = []
         if self.report is not None:
             from analysis.figures.style import DEFAULT_VENUE, width_of
@@ -117,16 +124,18 @@ class Outputs:
             write_json(Path(self.json), values)
             self.tell(f"wrote {self.json}")
 
-    def _figures(self, studies: Sequence[Study], slugs: Sequence[str]) -> list[Picture]:
+    def _figures(self, studies: Sequence[Study], slugs: Sequence[str], unfitted: Sequence[Group]) -> list[Picture]:
         """Draw and write all figures, and say what each group allows no figure of."""
         from analysis.figures.gallery import draw_all, write_all
 
         assert self.figures is not None
         if sys.stderr.isatty():
             print(f"drawing the figures of {len(studies)} group{'s' * (len(studies) > 1)} ...", file=sys.stderr)
-        pictures = draw_all(studies, venue=self.venue, column=self.column)
+        pictures = draw_all(studies, unfitted=unfitted, venue=self.venue, column=self.column)
         files = write_all(pictures, [self.figures / slug for slug in slugs], self.figures)
         names = sorted({path.stem for path in files})
+        if not files and not studies:
+            return pictures
         self.tell(f"wrote {len(files)} files in {self.figures}: {', '.join(names)} (.pdf .png .svg .csv)")
         for i, study in enumerate([*studies, None]):
             missing = [p for p in pictures if p.drawn is None and p.study == (i if study is not None else None)]

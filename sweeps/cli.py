@@ -12,7 +12,7 @@ from scaling.command import add_common, run_command
 from sweeps import commands, runcommands
 from sweeps.commands import PROGRAM
 
-TEMPLATES = ("quickstart", "own-trainer", "study", "study-small")
+TEMPLATES = ("quickstart", "own-trainer", "study", "study-small", "objectives", "shapes", "data", "ucurve")
 FORMATS = ("torchaudio", "safetensors")
 CLASSES = ("infrastructure", "timeout", "memory", "error")
 
@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
         "-o",
         "--output",
         type=Path,
-        help="where to (default: here); its other files go beside it",
+        help="where to (default: here); its other files go beside it; a folder for one of the four studies",
     )
 
     corpus = verbs.add_parser("corpus", help="make a corpus").add_subparsers(metavar="KIND", required=True)
@@ -52,14 +52,15 @@ def make_parser() -> argparse.ArgumentParser:
     synth.add_argument("dir", type=Path)
     synth.add_argument("--hours", required=True, help="hours of training audio; held-out clips come on top")
     synth.add_argument("--seed", type=int, default=0)
-    imported = corpus.add_parser("import", help="wav and flac files, LibriSpeech or Libri-Light")
+    imported = corpus.add_parser("import", help="wav and flac files, or a data set")
     imported.set_defaults(function=commands.import_corpus)
     imported.add_argument("dir", type=Path)
     imported.add_argument(
         "--from",
         dest="source",
         required=True,
-        help="a folder (a subfolder a speaker), librispeech:ROOT, librilight:ROOT",
+        help="a folder (a subfolder a speaker), librispeech:ROOT, librilight:ROOT, speechcommands:ROOT, "
+        "voxceleb1:ROOT, voxceleb1-verification:ROOT",
     )
     imported.add_argument("--seed", type=int, default=0, help="of the order that nested subsets follow")
     for command in (synth, imported):
@@ -89,6 +90,15 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="stay and show the progress; Ctrl-C saves and stops, or leaves a sweep on SLURM to itself",
     )
+
+    study = add(
+        "study", commands.study, "answer one question: make the corpus, submit its grids, wait, say what to fit"
+    )
+    study.add_argument("name", metavar="NAME", nargs="?", help="objectives, shapes, data, ucurve, or a study's folder")
+    study.add_argument("--list", action="store_true", help="every study with its question and its time")
+    study.add_argument("--full", action="store_true", help="the grids for a cluster; nobody waits for SLURM")
+    study.add_argument("--executor", choices=("local", "slurm", "debug"), help="instead of the grids'")
+    _results(study)
 
     status = add("status", runcommands.status, "how a sweep stands; changes nothing")
     _sweep(status)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from scaling.command import write_output
 
 if TYPE_CHECKING:
+    from sweeps.folder import SweepFolder
     from sweeps.plan import Plan
+    from sweeps.studies import StudyPlan
 
 PROGRAM = "scaling-sweep"
 MUCH_HELD_OUT = 0.25
@@ -19,12 +21,13 @@ MUCH_HELD_OUT = 0.25
 
 def init(args: argparse.Namespace) -> int:
     """Write a template."""
-    from sweeps.templates import write_template
+    from sweeps.templates import STUDIES, write_study, write_template
 
-    files = write_template(args.template, args.output)
+    study = args.template in STUDIES
+    files = (write_study if study else write_template)(args.template, args.output)
     for path in files:
         print(f"wrote {path}")
-    print(f"next: {PROGRAM} plan {files[0]}")
+    print(f"next: {PROGRAM} study {files[0].parent}" if study else f"next: {PROGRAM} plan {files[0]}")
     return 0
 
 
@@ -57,10 +60,13 @@ def _check_corpus(args: argparse.Namespace) -> None:
 
 def _made(corpus: Any) -> int:
     """Say what a corpus holds."""
+    from scaling.speech.corpus.datasets import SHARED_SPEAKERS
+
     about = corpus.manifest
     held_out = corpus.table["held_out"]
     speakers = corpus.table["speaker"]
-    if set(speakers[held_out]) & set(speakers[~held_out]):
+    shared = str(about["recipe"].get("source", "")).startswith(SHARED_SPEAKERS)
+    if not shared and set(speakers[held_out]) & set(speakers[~held_out]):
         print("! held-out clips share speakers with training: give one subfolder a speaker", file=sys.stderr)
     for item in about["excluded"][:10]:
         print(f"left out {item['file']}: {item['reason']}", file=sys.stderr)
@@ -72,7 +78,8 @@ def _made(corpus: Any) -> int:
     print(
         f"{corpus.path}: {about['hours']:.4g} h in {about['utterances']:,} utterances, "
         f"{about['held_out_hours'] * 60:.3g} min held out ({share:.0%}), {about['speakers']} speakers, "
-        f"hash {corpus.hash}"
+        + (f"{about['trials']:,} trials, " if "trials" in about else "")
+        + f"hash {corpus.hash}"
     )
     return 0
 
@@ -116,19 +123,34 @@ def show_plan(args: argparse.Namespace) -> int:
 
 def submit_grid(args: argparse.Namespace) -> int:
     """Start what has no result yet."""
-    from sweeps.folder import SweepFolder
-    from sweeps.jobs.checks import check
-    from sweeps.jobs.dryrun import dry_run
-    from sweeps.jobs.submit import submit
     from sweeps.show import format_totals, format_warnings
 
     plan = _load_plan(args)
     print(format_totals(plan, args.executor), *format_warnings(plan), sep="\n", file=sys.stderr)
     if args.dry_run:
+        from sweeps.folder import SweepFolder
+        from sweeps.jobs.checks import check
+        from sweeps.jobs.dryrun import dry_run
+
         check(plan, args.executor or plan.grid.cluster.executor)
         text, taken = dry_run(plan, SweepFolder(args.results / plan.grid.name), args.executor)
         print(text)
         return 0 if taken else 1
+    folder, new = _submit(plan, args)
+    if args.wait and new:
+        from sweeps.runcommands import wait
+
+        if (code := wait(folder)) == 0:
+            print(f"next: scaling-fit {folder.path}")
+        return code
+    print(f"next: {PROGRAM} status {folder.path}" if new else f"next: scaling-fit {folder.path}")
+    return 0
+
+
+def _submit(plan: Plan, args: argparse.Namespace) -> tuple[SweepFolder, int]:
+    """Submit a plan and say what that did; return its sweep, and how many runs are to do."""
+    from sweeps.jobs.submit import submit
+
     submission = submit(plan, results=args.results, executor=args.executor)
     folder = submission.folder
     going = f" ({submission.going} of them run or wait already)" if submission.going else ""
@@ -138,11 +160,54 @@ def submit_grid(args: argparse.Namespace) -> int:
     if submission.cancelled:
         retry = f"{PROGRAM} retry {plan.grid.name} --run ID"
         print(f"! {submission.cancelled} runs were cancelled one by one and stay so: {retry}", file=sys.stderr)
-    if args.wait and submission.new:
-        from sweeps.runcommands import wait
+    return folder, len(submission.new)
 
-        return wait(folder)
-    print(f"next: {PROGRAM} status {folder.path}" if submission.new else f"next: scaling-fit {folder.path}")
+
+def study(args: argparse.Namespace) -> int:
+    """Run a study, or list them."""
+    from scaling.errors import InputError
+    from sweeps.studies import STUDIES, find_study, read_study, shipped
+
+    if args.list:
+        for plan in (read_study(shipped(name)) for name in STUDIES):
+            print(f"{plan.name:<12}{plan.question}\n{'':<12}about {plan.minutes:.0f} min on two CPU cores")
+        return 0
+    if args.name is None:
+        raise InputError("which study?", where="NAME", remedy=f"{', '.join(STUDIES)}, or a folder; --list says more")
+    return _run_study(find_study(args.name), args)
+
+
+def _run_study(asked: StudyPlan, args: argparse.Namespace) -> int:
+    """Make a study's corpus where it is missing, submit its grids, and say what answers its question."""
+    from scaling.errors import InputError
+    from scaling.speech.corpus.store import MANIFEST
+    from scaling.speech.corpus.synth import synthesise
+    from sweeps.runcommands import wait
+    from sweeps.show import format_totals, format_warnings
+
+    grids = asked.full if args.full else asked.grids
+    if not grids:
+        raise InputError("this study has no grids for a cluster", where="--full", value=asked.name)
+    print(f"{asked.question} ({asked.folder})", file=sys.stderr)
+    corpus = asked.corpus
+    if corpus is not None and not args.full and not (corpus.path / MANIFEST).exists():
+        _made(synthesise(corpus.path, hours=corpus.hours, seed=corpus.seed))
+    folders, left = [], 0
+    for grid in grids:
+        plan = _load_plan(argparse.Namespace(grid=grid, executor=args.executor))
+        print(format_totals(plan, args.executor), *format_warnings(plan), sep="\n", file=sys.stderr)
+        folder, new = _submit(plan, args)
+        folders.append(folder.path)
+        # jobs of a cluster run beside each other, and nobody has to stay; here one grid takes all slots
+        if folder.sweep()["executor"] == "slurm":
+            left += new
+        elif new and (code := wait(folder)) != 0:
+            return code
+    if left:
+        print(f"next: {PROGRAM} status {folders[0]}; when all is done:")
+    shown = f" (figures {', '.join(asked.figures)})" if asked.figures else ""
+    first, *more = asked.answers(folders, full=args.full)
+    print(f"{'     ' if left else 'next:'} {first}{shown}", *(f"      {command}" for command in more), sep="\n")
     return 0
 
 

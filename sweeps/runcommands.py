@@ -38,7 +38,6 @@ def wait(folder: SweepFolder) -> int:
     if all(run.state == "diverged" for run in runs):
         print("every run diverged: lower train.peak_lr, or tune it with `scaling-sweep pilot`", file=sys.stderr)
         return 1
-    print(f"next: scaling-fit {folder.path}")
     return 0
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from analysis.data.table import RunTable
     from analysis.fitting import Fit
 
 IMAGE = 400
@@ -181,7 +182,16 @@ def count_bar(ax: Axes, shown: Any, label: str) -> None:
     bar.minorticks_off()
 
 
-def loss_label(fit: Fit) -> str:
+def unique_axis(ax: Axes, data_unit: str) -> None:
+    """Make x a logarithmic axis of unique data, in the table's unit; frames are shown as hours of audio."""
+    if data_unit == "frames":
+        hours = "unique audio $U$ (hours)"
+        _log_axis(ax, "x", lambda frames: format_count(frames / FRAMES_AN_HOUR), hours, unit=FRAMES_AN_HOUR)
+    else:
+        count_axis(ax, "x", f"unique data $U$ ({plain_text(data_unit)})")
+
+
+def loss_label(fit: Fit | RunTable) -> str:
     """Return what the loss axis is called."""
     name = "validation loss" if fit.loss_name == "loss" else plain_text(fit.loss_name.replace("_", " "), LETTERS)
     return f"{name} $L$"

@@ -44,6 +44,8 @@ class Drawing:
     """Draw on an empty figure of the width that counts; its height is the drawing's own."""
     together: bool = False
     """Whether it sets several studies beside each other; else it is drawn of each."""
+    of_runs: bool = False
+    """Whether it needs no fit, so that groups that allow none are on it too: its functions take any `Group`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from analysis.figures import (
     allocation,
@@ -26,19 +27,21 @@ from analysis.figures import (
     profiles,
     progress,
     ratio,
+    recipes,
     residuals,
     ucurve,
+    unique,
 )
 from analysis.figures.drawing import FORMATS, Drawing, Drawn, render
 from analysis.figures.paths import paths
-from analysis.figures.study import Study
+from analysis.figures.study import Group, Study
 from analysis.figures.style import DEFAULT_VENUE, width_of
 
 DRAWINGS: dict[str, Drawing] = {
     module.FIGURE.name: module.FIGURE
     for module in (
-        isoflop, allocation, ratio, envelope, contours, limits, ucurve, epochs, residuals, forecast, drift, laws,
-        corner, profiles, cost, progress,
+        isoflop, allocation, ratio, envelope, contours, limits, ucurve, recipes, unique, epochs, residuals, forecast,
+        drift, laws, corner, profiles, cost, progress,
     )
 }  # fmt: skip
 """By name, in the order of a report."""
@@ -66,6 +69,7 @@ class _Task:
     """What a process draws."""
 
     studies: Sequence[Study]
+    unfitted: Sequence[Group]
     venue: str
     column: str
     formats: Sequence[str]
@@ -75,6 +79,8 @@ class _Task:
         name, number = job
         drawing = DRAWINGS[name]
         part = self.studies if number is None else [self.studies[number]]
+        if drawing.of_runs:
+            part = cast("Sequence[Study]", [*part, *self.unfitted])
         try:
             if reason := drawing.why_not(part):
                 return Picture(name=name, study=number, reason=reason)
@@ -87,6 +93,7 @@ class _Task:
 def draw_all(
     studies: Sequence[Study],
     *,
+    unfitted: Sequence[Group] = (),
     venue: str = DEFAULT_VENUE,
     column: str = "single",
     formats: Sequence[str] = FORMATS,
@@ -97,6 +104,7 @@ def draw_all(
 
     Args:
         studies: Fits with their runs.
+        unfitted: Groups that allow no fit, for figures that need none.
         venue: Whose page the figures go on (`analysis.figures.style.VENUES`).
         column: `single` or `double`.
         formats: Of `pdf`, `png` and `svg`.
@@ -110,10 +118,10 @@ def draw_all(
         InputError: When there is no such venue or width.
     """
     width_of(venue, column)
-    task = _Task(studies=studies, venue=venue, column=column, formats=formats)
+    task = _Task(studies=studies, unfitted=unfitted, venue=venue, column=column, formats=formats)
     chosen = [drawing for name, drawing in DRAWINGS.items() if names is None or name in names]
     jobs: list[tuple[str, int | None]] = [(d.name, i) for i in range(len(studies)) for d in chosen if not d.together]
-    jobs += [(d.name, None) for d in chosen if d.together]
+    jobs += [(d.name, None) for d in chosen if d.together and (studies or d.of_runs)]
     count = min(_cores() if processes is None else processes, len(jobs))
     if count < 2 or sys.platform != "linux":
         return [task.draw(job) for job in jobs]

@@ -1,4 +1,4 @@
-"""What a figure is drawn from: a fit with the runs it was made of."""
+"""What a figure is drawn from: a group of runs, mostly with the fit that was made of them."""
 
 from __future__ import annotations
 
@@ -40,26 +40,32 @@ def kept(function: Callable[[Study], Result]) -> Callable[[Study], Result]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Study:
-    """A fit and its table; one object is one study, so that what is worked out of it can be kept."""
+class Group:
+    """Runs that belong together, whether or not they allow a fit."""
 
-    fit: Fit
     table: RunTable
-
-    @cached_property
-    def results(self) -> dict[Any, Any]:
-        """What `kept` functions have worked out of it."""
-        return {}
 
     @property
     def runs(self) -> pd.DataFrame:
-        """The rows that were fitted."""
+        """The rows that can be used."""
         return self.table.runs
 
     @property
     def name(self) -> str:
         """The group's label, or the name of the input."""
-        return self.fit.label or Path(str(self.fit.source.get("path", "runs"))).name
+        return self.table.label or Path(str(self.table.source.get("path", "runs"))).name
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study(Group):
+    """A fit and its table; one object is one study, so that what is worked out of it can be kept."""
+
+    fit: Fit
+
+    @cached_property
+    def results(self) -> dict[Any, Any]:
+        """What `kept` functions have worked out of it."""
+        return {}
 
     @property
     def law_stands(self) -> bool:

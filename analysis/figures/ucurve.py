@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.figures.axes import LETTERS, axes_or_new, letter, loss_label, points, size_axis
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Study
+from analysis.figures.study import Group, Study
 from analysis.figures.style import OKABE_ITO, flops_text, names_apart, plain_text
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ METRIC = re.compile(rf"(^|_)(wer|per|cer|eer|ter|der|error_rate|perplexity|{'|'.
 """Columns of a table that are downstream metrics by their name; those of records begin with `metric_`."""
 NOT_DOWNSTREAM = {"metric_constant_loss", "metric_clips", "metric_skipped_steps", "metric_labels_used",
                   "metric_label_entropy", "metric_code_perplexity"}  # fmt: skip
+ERROR_OF = "_se"
+"""Ends the column of a metric's standard error."""
 MOST_METRICS, MOST_STUDIES = 3, 6
 POINTS = 100
 LEAST_SIZES = 3
@@ -97,11 +99,11 @@ def _best(curve: np.polynomial.Polynomial, metric: str) -> float | None:
     return float(curve.deriv().roots()[0].real) if bend > 0 else None
 
 
-def metrics_of(studies: Sequence[Study]) -> list[str]:
-    """Return the columns of downstream metrics that every study has numbers in, at most three."""
+def metrics_of(studies: Sequence[Group]) -> list[str]:
+    """Return the columns of downstream metrics that every group has numbers in, at most three."""
     found = []
     for name in map(str, studies[0].runs.columns):
-        if name == studies[0].fit.loss_name or name in NOT_DOWNSTREAM:
+        if name == studies[0].table.loss_name or name in NOT_DOWNSTREAM or name.endswith(ERROR_OF):
             continue
         if name.startswith("metric_") or METRIC.search(name):
             numbers = [pd.to_numeric(s.runs[name], errors="coerce") for s in studies if name in s.runs]

@@ -2,7 +2,7 @@
 
 torchaudio's wheels are CUDA builds. Beside a CPU build of torch its compiled extension cannot load and the
 import fails as a whole, although the Python parts that this project uses (Kaldi features, deltas, the wav2vec 2.0
-encoder) need no extension. In that case it is imported again with a stand-in for the extension.
+encoder, lists of data sets) need no extension. In that case it is imported again with a stand-in for the extension.
 """
 
 from __future__ import annotations
@@ -35,4 +35,11 @@ import torchaudio.compliance.kaldi as kaldi  # noqa: E402
 import torchaudio.functional as audio_functional  # noqa: E402
 import torchaudio.models.wav2vec2.components as components  # noqa: E402
 
-__all__ = ["audio_functional", "components", "kaldi", "torchaudio"]
+__all__ = ["audio_datasets", "audio_functional", "components", "kaldi", "torchaudio"]
+
+
+def audio_datasets() -> types.ModuleType:
+    """Return torchaudio's data sets, which only an import of one of them needs."""
+    import torchaudio.datasets
+
+    return torchaudio.datasets

@@ -62,7 +62,7 @@ def find_runs(folder: SweepFolder, wanted: Sequence[str]) -> list[str]:
 
 def cancel(folder: SweepFolder, run_ids: Sequence[str] = ()) -> Changed:
     """Stop a sweep, or some of its runs: what trains saves, what waits leaves SLURM's queue."""
-    _refuse_done(folder, run_ids, "cancel")
+    _refuse_done(folder, run_ids or folder.planned_ids(), "cancel")
     _ask_to_stop(folder, CANCELLED, run_ids)
     if not _on_slurm(folder):
         return Changed(runs=list(run_ids))

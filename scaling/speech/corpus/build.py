@@ -29,6 +29,7 @@ from scaling.speech.corpus.store import (
     SCHEMA,
     SPEAKERS,
     TABLE,
+    TRIALS,
     Corpus,
     file_sha256,
     manifest_hash,
@@ -73,6 +74,8 @@ class Recipe:
     """Split -> hours it is cut to; None keeps all."""
     distinct_text: bool
     """Whether a text that comes twice is dropped the second time."""
+    trials: list[tuple[str, str, bool]] | None = None
+    """(source of an utterance, of another, whether one speaker speaks in both), kept with the corpus."""
 
 
 def build(folder: Path, recipe: Recipe, *, workers: int | None = None) -> Corpus:
@@ -207,6 +210,7 @@ def _seal(folder: Path, recipe: Recipe, made: dict[str, int]) -> Corpus:
     speakers: dict[str, int] = {}
     texts: set[str] = set()
     excluded: list[dict[str, str]] = []
+    numbers: dict[str, int] = {}
     for split in SPLITS:
         left = recipe.hours[split] * 3600 * SAMPLE_RATE if recipe.hours else np.inf
         for number in range(made.get(split, 0)):
@@ -218,6 +222,7 @@ def _seal(folder: Path, recipe: Recipe, made: dict[str, int]) -> Corpus:
                 repeated = recipe.distinct_text and utterance["text"] in texts
                 if left > 0 and not repeated:
                     texts.add(utterance["text"])
+                    numbers[utterance["source"]] = len(rows)
                     speaker = speakers.setdefault(utterance["speaker"], len(speakers))
                     rows.append((len(shards), start, utterance["samples"], speaker, split == "held_out", 0))
                     left -= utterance["samples"]
@@ -239,6 +244,7 @@ def _seal(folder: Path, recipe: Recipe, made: dict[str, int]) -> Corpus:
         np.save(file, table, allow_pickle=False)
     write_json(folder / SPEAKERS, list(speakers))
     checksum = file_sha256(folder / TABLE)
+    trials = None if recipe.trials is None else _write_trials(folder, recipe.trials, numbers, excluded)
     hours = {h: float(table["samples"][table["held_out"] == h].sum()) / SAMPLE_RATE / 3600 for h in (False, True)}
     manifest = {
         "schema": SCHEMA,
@@ -252,7 +258,8 @@ def _seal(folder: Path, recipe: Recipe, made: dict[str, int]) -> Corpus:
         "excluded": excluded,
         "shards": shards,
         "table_sha256": checksum,
-        "hash": manifest_hash(shards, checksum),
+        **(trials or {}),
+        "hash": manifest_hash(shards, checksum, trials["trials_sha256"] if trials else None),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     write_json(folder / MANIFEST, manifest)
@@ -260,6 +267,24 @@ def _seal(folder: Path, recipe: Recipe, made: dict[str, int]) -> Corpus:
         if path.stem not in {shard["name"] for shard in shards}:
             path.unlink()
     return Corpus(folder)
+
+
+def _write_trials(
+    folder: Path, trials: list[tuple[str, str, bool]], numbers: dict[str, int], excluded: list[dict[str, str]]
+) -> dict[str, Any]:
+    """Write the trials whose utterances are in the corpus, as their numbers; return what the manifest says of them."""
+    kept = [[numbers[a], numbers[b], same] for a, b, same in trials if a in numbers and b in numbers]
+    if {same for _, _, same in kept} != {True, False}:
+        raise InputError(
+            "a verification needs trials of one speaker and of two",
+            where=folder,
+            value=f"{len(kept)} usable trials of {len(trials)}",
+            remedy="look at the files that could not be read, and at the list of trials",
+        )
+    if lost := len(trials) - len(kept):
+        excluded.append({"file": TRIALS, "reason": f"{lost} trials of {len(trials)}, whose audio could not be used"})
+    write_json(folder / TRIALS, kept, indent=None)
+    return {"trials": len(kept), "trials_sha256": file_sha256(folder / TRIALS)}
 
 
 def _ignore_interrupt() -> None:

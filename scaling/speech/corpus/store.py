@@ -3,6 +3,7 @@
     corpus.json        manifest: recipe, hours, checksums, hash
     utterances.npy     one row an utterance: shard, start, samples, speaker, held_out, rank
     speakers.json      names, in the order of the table's numbers
+    trials.json        of a corpus for speaker verification: [utterance, utterance, whether one speaker speaks in both]
     shards/NAME.i16    samples of whole utterances, one after another (little-endian, 16 kHz, mono)
     shards/NAME.json   speaker, text and phones of each utterance, and the checksum of its samples
     derived/           features and labels made from the corpus, each under the hash of its settings
@@ -30,6 +31,7 @@ SCHEMA = 1
 MANIFEST = "corpus.json"
 TABLE = "utterances.npy"
 SPEAKERS = "speakers.json"
+TRIALS = "trials.json"
 ROW = np.dtype(
     [
         ("shard", "<u4"),
@@ -60,16 +62,15 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def manifest_hash(shards: list[dict[str, Any]], table_sha256: str) -> str:
-    """Return the corpus's identity: a hash of its samples and its table, whatever made them and when."""
-    return content_hash(
-        {
-            "schema": SCHEMA,
-            "rate": SAMPLE_RATE,
-            "shards": [s["sha256"] for s in shards],
-            "table": table_sha256,
-        }
-    )
+def manifest_hash(shards: list[dict[str, Any]], table_sha256: str, trials_sha256: str | None = None) -> str:
+    """Return the corpus's identity: a hash of its samples, table and trials, whatever made them and when."""
+    sealed = {
+        "schema": SCHEMA,
+        "rate": SAMPLE_RATE,
+        "shards": [s["sha256"] for s in shards],
+        "table": table_sha256,
+    }
+    return content_hash(sealed if trials_sha256 is None else {**sealed, "trials": trials_sha256})
 
 
 class Corpus:
@@ -103,8 +104,10 @@ class Corpus:
             raise InputError(
                 "a corpus of another schema", where=self.path / MANIFEST, value=self.manifest.get("schema")
             )
-        if not (self.path / TABLE).exists() or file_sha256(self.path / TABLE) != self.manifest["table_sha256"]:
-            raise self._changed(self.path / TABLE)
+        for name, sealed in ((TABLE, "table_sha256"), (TRIALS, "trials_sha256")):
+            path = self.path / name
+            if sealed in self.manifest and not (path.exists() and file_sha256(path) == self.manifest[sealed]):
+                raise self._changed(path)
         self.table: np.ndarray = np.load(self.path / TABLE)
         self.hash: str = self.manifest["hash"]
         self._by_start: dict[int, dict[int, dict[str, Any]]] = {}
@@ -146,6 +149,21 @@ class Corpus:
     def held_out(self) -> np.ndarray:
         """Return the held-out utterances."""
         return np.flatnonzero(self.table["held_out"])
+
+    def trials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the trials of speaker verification: pairs of utterances, and whether one speaker speaks in both.
+
+        Raises:
+            InputError: When the corpus has none.
+        """
+        if not (self.path / TRIALS).exists():
+            raise InputError(
+                "a corpus without trials of speaker verification",
+                where=self.path,
+                remedy="make one with `corpus import DIR --from voxceleb1-verification:ROOT`",
+            )
+        found = np.array(read_json(self.path / TRIALS), dtype=np.int64)
+        return found[:, :2], found[:, 2].astype(bool)
 
     def longest_crop(self, *, held_out: bool) -> float:
         """Return the seconds of the longest crop that an utterance of a split gives, in whole frames."""

@@ -73,11 +73,11 @@ def test_figures_of_each_group_land_in_its_folder_and_those_of_all_beside(here, 
     folders = [file for file in (here / "f").iterdir() if file.is_dir()]
     assert len(folders) == 2
     assert all(files_in(folder) == of("isoflop", "cost") for folder in folders)
-    assert files_in(here / "f") == of("ucurve")
+    assert files_in(here / "f") == of("ucurve", "recipes")
     assert set(pd.read_csv(here / "f" / "ucurve.csv")["study"]) == {"first", ODD[0]}
     out = capsys.readouterr().out
     assert f"not drawn of {ODD[0]}: " in out
-    assert "\nnot drawn: the runs come from a table, not from a sweep's folder: progress\n" in out
+    assert "\nnot drawn: no column of unique data: unique; the runs come from a table, not from" in out
 
 
 def test_a_fault_in_one_figure_costs_no_other_and_is_named(here, capsys, monkeypatch):

@@ -15,15 +15,17 @@ WIDE_TOO = ("isoflop", "curve", "factorial")
 ALL = set(DRAWINGS)
 OF_THE_LAW = {"contours", "limits", "residuals", "forecast", "corner", "profiles"}
 JUDGED = {"drift", "laws"}
+OF_GROUPS = {"recipes", "unique"}
+"""Of several groups, or of several amounts of unique data."""
 MISSING = {
-    "isoflop": {"epochs", "progress"},
-    "budgets": {"epochs", "progress"} | JUDGED,
+    "isoflop": {"epochs", "progress"} | OF_GROUPS,
+    "budgets": {"epochs", "progress"} | JUDGED | OF_GROUPS,
     "single": ALL - {"isoflop", "cost", "ucurve"},
     "curve": ALL - {"isoflop", "ucurve"},
-    "factorial": {"epochs", "progress", "cost"},
-    "repeated": {"isoflop", "ucurve", "progress", "cost"} | JUDGED,
-    "thousandth": {"epochs", "progress"} | JUDGED,
-    "thousand": {"epochs", "progress"} | JUDGED,
+    "factorial": {"epochs", "progress", "cost"} | OF_GROUPS,
+    "repeated": {"isoflop", "ucurve", "progress", "cost", "recipes"} | JUDGED,
+    "thousandth": {"epochs", "progress"} | JUDGED | OF_GROUPS,
+    "thousand": {"epochs", "progress"} | JUDGED | OF_GROUPS,
 }
 
 
@@ -53,7 +55,7 @@ def test_names_that_are_markup_somewhere_are_shown_as_they_are(odd_studies, venu
 
 def test_speech_with_such_names_is_drawn_with_hours_and_speed(odd_studies):
     shown, found = all_faults(odd_studies[1:2], "acl")
-    assert ALL - {drawing.name for drawing in shown} == {"epochs", "progress"} | JUDGED
+    assert ALL - {drawing.name for drawing in shown} == {"epochs", "progress"} | JUDGED | OF_GROUPS
     assert not found
     figures = {name: compose(DRAWINGS[name], odd_studies[1:2]) for name in ("allocation", "cost")}
     assert figures["allocation"].axes[1].get_ylabel() == "$D^*$ (hours of audio)"

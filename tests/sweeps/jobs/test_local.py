@@ -121,6 +121,15 @@ def test_pause_and_resume(toy):
     assert main(["resume", str(folder.path)]) == 2, "it is not paused"
 
 
+def test_a_sweep_that_is_done_cannot_be_cancelled(toy, capsys):
+    folder = _submitted(toy(seeds="[0]", budgets="[1e7]"))
+    watch(folder)
+    assert main(["cancel", str(folder.path)]) == 2
+    assert "nothing to cancel: it is done" in capsys.readouterr().err
+    assert not folder.stop_asked()
+    assert set(states(folder)) == {"completed"}
+
+
 def test_a_cancelled_run_stays_so_until_it_is_retried(toy):
     grid = toy(trainer_args="{steps: 30, seconds: 0.05}", seeds="[0]", budgets="[1e7]")
     folder = _submitted(grid)
