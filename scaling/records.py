@@ -18,7 +18,7 @@ from scaling.shape import FRAMES_PER_SECOND
 SCHEMA = 1
 BUILT_IN_TRAINER = "scaling.speech:train"
 
-_NOT_SCIENCE = ("sweep", "where", "flags", "parent", "branches", "execution")
+_NOT_SCIENCE = ("sweep", "where", "flags", "parent", "branches", "execution", "probes")
 _ABSENT_WHEN_EMPTY = ("objective_args",)
 """Fields that came later: an empty one leaves the identity as it was."""
 
@@ -69,6 +69,8 @@ class RunSpec:
     """Steps whose state other runs start from. Not part of the identity."""
     execution: Mapping[str, Any] = field(default_factory=dict)
     """How it is run: micro-batch, compile, sharding. Results agree to rounding, so not part of the identity."""
+    probes: Mapping[str, Any] = field(default_factory=dict)
+    """What the finished encoder is judged by besides its loss. Not part of the identity: training does not see it."""
 
     @property
     def science(self) -> dict[str, Any]:
@@ -138,6 +140,8 @@ class RunRecord:
     loss_unit: str = "nats"
     loss_se: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    probe_id: str = ""
+    """What makes two downstream metrics comparable: how the encoder was probed. Empty where it was not."""
     curve: list[list[float]] = field(default_factory=list)
     """[FLOPs, training loss averaged since the last point]."""
     reason: str = ""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scaling.errors import InputError
 from scaling.files import TEMPORARY_PREFIX, read_json, read_json_lines
 from scaling.records import RunRecord
+from scaling.speech.probes.catalogue import METRICS, SE
 
 SUPERSEDED, PILOT = "superseded", "pilot"
 """Flags that a sweep's own files add to its records: no longer in its plan; a trial of a pilot."""
+SCORES = "probes"
+"""Folder of a sweep with a file a probed run: probe id -> {protocol, scores: {probe: {metric: value}}}."""
 _APART = ("spec", "metrics", "versions", "flags", "execution")
 
 
@@ -19,7 +24,7 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
 
     A row has the file that it is from; the record's fields (`curve` a list of [FLOPs, loss]); `flags` with `;`
     between; `objective`, `seed` and `peak_lr` of its spec; `censored`, the side whose sizes the plan dropped;
-    `model_*` and `metric_*`.
+    `model_*` and `metric_*`. Where a run was probed after its end, the newest protocol's scores are its metrics.
 
     Args:
         sweep: A folder that holds `records/`. Its `sweep.json` and `plan.jsonl`, where they are, say which records
@@ -30,6 +35,7 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
     cuts = {(cut["objective"], cut["unique_hours"], cut["budget"]): cut["side"] for cut in about.get("censored", [])}
     plan_file = sweep / "plan.jsonl"
     planned = {row["id"] for row in read_json_lines(plan_file)} if plan_file.exists() else None
+    probed = _names(sweep / SCORES)
     rows, excluded = [], []
     for file in sorted((sweep / "records").iterdir(), key=lambda file: file.name):
         if not file.is_file() or file.name.startswith((".", TEMPORARY_PREFIX)):
@@ -47,12 +53,30 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
             flags.append(SUPERSEDED)
         if about.get("pilot"):
             flags.append(PILOT)
+        if f"{record.id}.json" in probed:
+            record = with_scores(record, read_json(sweep / SCORES / f"{record.id}.json"))
         row = {**_row(record, flags), "file": str(file)}
         if not curves:
             del row["curve"]
         row["censored"] = cuts.get((row["objective"], record.unique_hours, record.budget), "")
         rows.append(row)
     return rows, excluded
+
+
+def with_scores(record: RunRecord, scores: dict[str, Any]) -> RunRecord:
+    """Return a record with the metrics of the protocol that was written last, and none of another."""
+    if not scores:
+        return record
+    of = list(scores)[-1]
+    found = {name: value for one in scores[of]["scores"].values() for name, value in one.items()}
+    ours = set(METRICS) | {name + SE for name in METRICS}
+    kept = record.metrics if of == record.probe_id else {k: v for k, v in record.metrics.items() if k not in ours}
+    return replace(record, metrics={**kept, **found}, probe_id=of)
+
+
+def _names(folder: Path) -> set[str]:
+    """Return the names in a folder, none where there is no such folder."""
+    return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
 
 
 def _row(record: RunRecord, flags: list[str]) -> dict[str, Any]:

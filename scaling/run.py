@@ -47,6 +47,7 @@ class RunFolder:
         keep_weights: bool = True,
         trackers: Sequence[Tracker] = (),
         states: Path | None = None,
+        scores: Path | None = None,
         out_of_memory: int = 0,
         on_lost: Callable[[dict[str, float]], None] = lambda lost: None,
     ) -> None:
@@ -61,6 +62,7 @@ class RunFolder:
             keep_weights: Whether a finished run shall leave its weights.
             trackers: Called with the step and the metrics of every line that is logged.
             states: Where checkpoints go instead of the run's folder, such as scratch; all nodes must see it.
+            scores: The file that keeps what the encoder is judged by besides its loss; probes.json in the folder.
             out_of_memory: How often the run died for lack of memory before.
             on_lost: Called by `load` with the `steps` and `seconds` that were logged after the checkpoint, and so are
                 done again.
@@ -69,6 +71,7 @@ class RunFolder:
         self.save_every = save_every
         self.leader, self.keep_weights = leader, keep_weights
         self.states = states or path
+        self.scores = scores or path / "probes.json"
         self.out_of_memory = out_of_memory
         """A trainer that cuts its batch takes micro-batches smaller by 2 to this power."""
         self._stop, self._owned, self._trackers, self._on_lost = stop, owned, trackers, on_lost

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.command import add_common, run_command
+from scaling.speech.probes.catalogue import PROBES, ProbeSettings
 from sweeps import commands, runcommands
 from sweeps.commands import PROGRAM
 
@@ -142,6 +143,25 @@ def make_parser() -> argparse.ArgumentParser:
 
     targets = add("targets", commands.targets, "make what the runs of a grid predict, and say what it is like")
     _grid(targets)
+
+    probe = add("probe", commands.probe, "judge finished encoders by what they are good for; twice does nothing twice")
+    probe.add_argument("runs", metavar="SWEEP|RUN", nargs="+", help="all finished runs of a sweep, or single ones")
+    probe.add_argument(
+        "--task", dest="tasks", metavar="NAME", action="append", default=[], help=", ".join(PROBES) + "; repeatable"
+    )
+    probe.add_argument("--corpus", type=Path, metavar="DIR", help="labelled audio (default: the runs' own corpus)")
+    probe.add_argument(
+        "--baselines", action="store_true", help="also raw log-Mel features, and every encoder untrained"
+    )
+    defaults = ProbeSettings()
+    for option, default, text in (
+        ("--hours", defaults.hours, "labelled audio to learn from"),
+        ("--test-hours", defaults.test_hours, "held-out audio to be judged on"),
+        ("--epochs", defaults.epochs, "passes over it"),
+        ("--seeds", defaults.seeds, "heads of each kind"),
+        ("--cache-gb", defaults.cache_gb, "disk for an encoder's states"),
+    ):
+        probe.add_argument(option, default=str(default), metavar="X", help=f"{text} (default: {default:g})")
 
     export = add("export", commands.export_run, "write a finished run's encoder for other programs")
     export.add_argument("run", metavar="RUN", help="a run's folder, SWEEP/ID, or the beginning of an id")

@@ -255,6 +255,35 @@ def export_run(args: argparse.Namespace) -> int:
     return 0
 
 
+def probe(args: argparse.Namespace) -> int:
+    """Probe finished encoders."""
+    from scaling.errors import InputError, did_you_mean
+    from scaling.speech.probes.catalogue import DEFAULT, PROBES, ProbeSettings
+    from scaling.units import parse_count
+    from sweeps.probing import find_probings, probe_all
+
+    for name in args.tasks:
+        if name not in PROBES:
+            raise InputError("no such probe", where="--task", value=name, remedy=did_you_mean(name, PROBES))
+    numbers = {key: parse_count(getattr(args, key), where=f"--{key.replace('_', '-')}") for key in (
+        "hours", "test_hours", "epochs", "seeds", "cache_gb")}  # fmt: skip
+    for key in ("epochs", "seeds"):
+        if numbers[key] != int(numbers[key]):
+            raise InputError("not a whole number", where=f"--{key}", value=numbers[key], remedy="write 3")
+    settings = ProbeSettings(
+        probes=tuple(args.tasks) or DEFAULT,
+        hours=numbers["hours"],
+        test_hours=numbers["test_hours"],
+        epochs=int(numbers["epochs"]),
+        seeds=int(numbers["seeds"]),
+        cache_gb=numbers["cache_gb"],
+        seconds=float("inf"),
+    )
+    table, whole = probe_all(find_probings(args.runs, baselines=args.baselines), settings, args.corpus)
+    print(table)
+    return 0 if whole else 1
+
+
 def run_pilot(args: argparse.Namespace) -> int:
     """Tune learning rate and batch."""
     from sweeps.gridfile import load_grid

@@ -134,6 +134,7 @@ def resolve(grid: Grid, corner: Corner, trainer: Trainer, corpus_hash: str, wher
         where=where,
         flags=() if grid.is_tuned or not grid.built_in else ("untuned",),
         execution=dict(grid.cluster.execution) if grid.built_in else {},
+        probes=grid.probes.to_dict() if grid.probes else {},
     )
     if trainer.cost is None:
         if corner.steps is None:

@@ -3,7 +3,7 @@
 sweep.json  plan.jsonl  stop  halt.json  errors/<fingerprint>/<id>
 runs/<id>/spec.json  lease.json  metrics.jsonl  stop  chance.json  log  attempts/<n>/{start,exit}.json
           checkpoint-<n>.pt  branch-<step>.pt  weights.pt
-records/<id>.json
+records/<id>.json  probes/<id>.json
 submissions/<uuid>/{intent,ids}.json  code/<hash>/
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 from scaling.errors import InputError
 from scaling.files import TEMPORARY_PREFIX, read_json, read_json_lines, write_json
 from scaling.records import RunRecord, RunSpec
+from scaling.results import SCORES
 
 RESULTS = Path("results")
 """Where sweeps go unless told otherwise."""
@@ -70,6 +71,10 @@ class SweepFolder:
     def record_file(self, run_id: str) -> Path:
         """Return where a run's record is, once it is done."""
         return self.path / "records" / f"{run_id}.json"
+
+    def scores_file(self, run_id: str) -> Path:
+        """Return where the scores of a run's probes are, once it was probed."""
+        return self.path / SCORES / f"{run_id}.json"
 
     def spec(self, run_id: str) -> RunSpec:
         """Return the spec of a run that was submitted."""

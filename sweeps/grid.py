@@ -9,6 +9,7 @@ from typing import Any
 
 from scaling.records import BUILT_IN_TRAINER
 from scaling.shape import Shape
+from scaling.speech.probes.catalogue import ProbeSettings
 from sweeps.rules import LearningRate, PowerRule
 
 TRIES, SAME_ERROR = 4, 3
@@ -155,6 +156,10 @@ class Grid:
     """Folder of the run whose layer gives HuBERT's labels."""
     objective_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Objective -> settings that differ from its defaults."""
+    probes: ProbeSettings | None = None
+    """What finished encoders are judged by besides their loss."""
+    probes_corpus: Path | None = None
+    """Labelled audio for it; None for the runs' own corpus."""
     tuned: Mapping[str, Any] | None = None
     """What `pilot` measured; its rules are already in `train`."""
     trainer_args: Mapping[str, Any] = field(default_factory=dict)

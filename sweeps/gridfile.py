@@ -18,6 +18,7 @@ from scaling.units import parse_count
 from sweeps.grid import Grid, ModelGrid, ReferenceBudget
 from sweeps.gridcluster import read_cap, read_cluster
 from sweeps.gridmodel import read_model, read_shape
+from sweeps.gridprobes import read_probes
 from sweeps.gridtrain import read_objective_args, read_targets, read_train
 from sweeps.yamlfile import (
     Section,
@@ -64,6 +65,7 @@ def load_grid(path: Path) -> Grid:
     objectives = top.take("objective", several(one_of(*OBJECTIVES) if built_in else text), OBJECTIVES[:1])
     made, settings = top.section("targets"), top.section("objective_args")
     targets, teacher = read_targets(made, objectives) if built_in else ({}, None)
+    probes, probes_corpus = read_probes(top)
     grid = Grid(
         name=top.take("name", _name, path.stem),
         file=path,
@@ -80,6 +82,8 @@ def load_grid(path: Path) -> Grid:
         targets=targets,
         teacher=teacher,
         objective_args=read_objective_args(settings, objectives) if built_in else {},
+        probes=probes,
+        probes_corpus=probes_corpus,
         tuned=tuned,
         trainer_args=top.take("trainer_args", mapping, {}),
         cluster=read_cluster(top.section("cluster")),
@@ -89,7 +93,7 @@ def load_grid(path: Path) -> Grid:
         steps=steps,
     )
     top.done()
-    for key in ("train", "targets", "tuned", "objective_args", "recipe"):
+    for key in ("train", "targets", "tuned", "objective_args", "recipe", "probes"):
         if not built_in and key in top:
             raise InputError(
                 f"{key} sets the built-in trainer, and another trains here",

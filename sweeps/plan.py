@@ -12,7 +12,7 @@ from scaling.shape import FRAMES_PER_SECOND
 from sweeps.expand import Resolved, corners, resolve, with_seeds
 from sweeps.grid import Grid
 from sweeps.remarks import censored_budgets, remarks
-from sweeps.sources import PROVISIONAL, find_corpus, find_teacher, with_teacher
+from sweeps.sources import PROVISIONAL, check_probed, find_corpus, find_teacher, with_teacher
 from sweeps.trainers import Trainer, load_trainer
 from sweeps.trunk import share_trunks
 
@@ -162,6 +162,9 @@ def _plan_of(grid: Grid) -> Plan:
     where = {"trainer": str(grid.file.resolve().parent)}
     if grid.corpus:
         where["corpus"] = str(grid.corpus.resolve())
+    if grid.probes_corpus:
+        where["probes"] = str(grid.probes_corpus.resolve())
+    check_probed(grid)
     teacher = find_teacher(grid, warnings)
     if teacher:
         where["teacher"] = str(grid.teacher.resolve()) if grid.teacher else ""

@@ -47,6 +47,17 @@ def find_corpus(grid: Grid, warnings: list[dict[str, str]]) -> tuple[str, tuple[
     return corpus.hash, grid.unique_hours or (_rounded(corpus.hours),)
 
 
+def check_probed(grid: Grid) -> None:
+    """Refuse probes whose labels the corpus lacks; nothing is looked at where there is no corpus yet."""
+    path = grid.probes_corpus or grid.corpus
+    if grid.probes is None or path is None or (grid.probes_corpus is None and not path.exists()):
+        return
+    from scaling.speech.corpus.store import Corpus
+    from scaling.speech.probes.needs import check_labels
+
+    check_labels(Corpus(path), grid.probes, where=f"{grid.file}: probes")
+
+
 def _warn_unused(grid: Grid, corpus: Corpus, warnings: list[dict[str, str]]) -> None:
     """Warn when much of the training audio lies in utterances that are shorter than a crop."""
     chosen = ~corpus.table["held_out"]

@@ -17,6 +17,8 @@ def prepare(spec: RunSpec) -> None:
     corpus = open_corpus(spec)
     if Shape.from_dict(spec.model).frontend == "logmel":
         make_features(corpus)
+        if spec.probes and "probes" in spec.where:
+            make_features(Corpus(spec.where["probes"]))
     make_targets(corpus, spec.targets, spec.where.get("teacher"))
 
 

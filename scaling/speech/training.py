@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,6 +33,9 @@ from scaling.speech.parallel import Team, join_team, load_whole_state, split, wh
 from scaling.speech.stepper import MicroBatch, Stepper, check_precision
 from scaling.speech.targets import Targets, make_targets
 from scaling.speech.weights import Weights
+
+if TYPE_CHECKING:
+    from scaling.speech.probes.run import Probed
 
 CURVE_POINTS = 64
 """Points of the training curve; the loss is averaged between them."""
@@ -136,15 +139,35 @@ class Training:
         if result is None or not abs(result.loss) < float("inf"):
             reason = reason or "the validation loss is not finite"
             return RunRecord.of(self.spec, self.cost, loss=None, reason=reason, **common)
-        self._keep_weights()
+        weights = self._weights()
+        if self.team.leads and self.run.keep_weights:
+            weights.save(self.run.path)
+        if self.spec.probes:
+            self._save()  # one that is stopped while it is probed trains nothing again
+        probed = self._probe(weights)
+        if probed is None:
+            return None
         return RunRecord.of(
             self.spec,
             self.cost,
             loss=result.loss,
             loss_se=result.standard_error,
-            metrics={**result.metrics, **({"skipped_steps": float(done.skipped)} if done.skipped else {})},
+            metrics={
+                **result.metrics,
+                **({"skipped_steps": float(done.skipped)} if done.skipped else {}),
+                **probed.metrics,
+            },
+            probe_id=probed.id,
             **common,
         )
+
+    def _probe(self, weights: Weights) -> Probed | None:
+        """Return what the encoder is good for, by the process that leads; None when told to stop."""
+        from scaling.speech.probes.run import Probed, probe_in_run
+
+        if not self.spec.probes or not self.team.leads:
+            return Probed()
+        return probe_in_run(self.spec, weights, self.corpus, self.run)
 
     def _train(self) -> str | None:
         """Take the steps that are left; return why the run diverged, empty if it did not, None when told to stop."""
@@ -281,16 +304,13 @@ class Training:
         seen = min(self.progress.step * self.cost.frames_per_step, distinct)
         return spent + self.targets.fit_flops + self.targets.flops_per_frame * seen
 
-    def _keep_weights(self) -> None:
-        if not self.run.keep_weights:
-            return
-        state = whole_weights(self.model)  # of all processes
-        if not self.team.leads:
-            return
+    def _weights(self) -> Weights:
+        """Return what the run leaves; all processes take part in putting it together."""
+        state = whole_weights(self.model)
         mean, deviation = (None, None)
         if self.model.encoder.shape.frontend == "logmel":
             mean, deviation = (torch.as_tensor(x, dtype=torch.float32) for x in normalisation(self.corpus))
-        Weights(
+        return Weights(
             shape=self.model.encoder.shape,
             spec=self.spec.science,
             encoder_state=_part(state, "encoder."),
@@ -298,7 +318,7 @@ class Training:
             input_mean=mean,
             input_deviation=deviation,
             flops_total=self._flops_total(),
-        ).save(self.run.path)
+        )
 
 
 def device_name(device: torch.device) -> str:

@@ -183,6 +183,7 @@ def open_run(
         keep_weights=settings.get("keep_weights", True),
         trackers=trackers(settings.get("tracker"), path, spec) if lease is not None else (),
         states=folder.states(run_id, settings),
+        scores=folder.scores_file(run_id),
         on_lost=on_lost,
         out_of_memory=out_of_memory(folder, run_id),
     )

@@ -1,4 +1,4 @@
-"""What a frozen encoder is good for: light heads on a weighted sum of its layers, as in SUPERB, and label-free measures.
+"""What a frozen encoder is good for: light heads on a weighted sum of its layers, as in SUPERB; label-free measures.
 
 `catalogue` names the probes, without torch; `run` does them.
 """

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from scaling.records import content_hash
-
 VERSION = 1
 """Of the protocol: part of `probe_id`."""
 
@@ -23,7 +21,7 @@ class Probe:
     """One question to an encoder."""
 
     needs: tuple[str, ...]
-    """Labels that the corpus must have: phones, text, words, speakers."""
+    """Labels that the corpus must have: `phones`, `text`, `words`, `known speakers`, `other speakers`."""
     metrics: tuple[str, ...]
     """What it measures; the first is the one that it is known by."""
     about: str
@@ -53,12 +51,12 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
             about="keyword spotting: mean over a clip, linear",
         ),
         "speakers": Probe(
-            needs=("speakers",),
+            needs=("known speakers",),
             metrics=("speaker_accuracy",),
             about="speaker identification: mean over a clip, linear",
         ),
         "verification": Probe(
-            needs=("speakers",),
+            needs=("other speakers",),
             metrics=("speaker_eer",),
             about="speaker verification: linear embedding, cosine, unseen speakers",
         ),
@@ -75,16 +73,19 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
     }
 )
 """Name -> probe, in the order in which they are done: those that share audio one after another."""
+METRICS = tuple(metric for probe in PROBES.values() for metric in probe.metrics)
+SE = "_se"
+"""Ending of the name of a metric's standard error."""
 DEFAULT = ("frames", "phones", "speakers", "verification", "rank")
 """What `scaling-sweep probe` does where nothing is named; dear or scarce ones are left to be asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSettings:
-    """How encoders are probed. All but the last two decide the numbers.
+    """How encoders are probed. Hours, epochs and seeds decide the numbers.
 
     Example:
-        >>> ProbeSettings(probes=("rank",)).id == ProbeSettings(probes=("rank", "frames"), cache_gb=9).id
+        >>> ProbeSettings(probes=("rank",)).protocol == ProbeSettings(probes=("rank", "frames"), cache_gb=9).protocol
         True
     """
 
@@ -97,8 +98,6 @@ class ProbeSettings:
     """Passes of the heads over their audio."""
     seeds: int = 3
     """Heads of each kind, from different first weights and in different order."""
-    corpus: str = ""
-    """Hash of the labelled corpus; empty where it is the run's own."""
     seconds: float = 600.0
     """Time after which no further probe is begun."""
     cache_gb: float = 2.0
@@ -109,11 +108,6 @@ class ProbeSettings:
         """What decides the numbers, apart from which probes are done."""
         kept = {key: value for key, value in asdict(self).items() if key not in ("probes", "seconds", "cache_gb")}
         return {"version": VERSION, **kept}
-
-    @property
-    def id(self) -> str:
-        """Eight hex digits of what decides the numbers: metrics of different ids are never compared."""
-        return content_hash(self.protocol, 8)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -1,4 +1,4 @@
-"""Scores of probes and their standard errors: error rates, equal error rate, effective rank, purity, mutual information.
+"""Scores of probes and their standard errors: error rates, equal error rate, effective rank, purity, information.
 
 Test utterances of one speaker are alike, so a standard error comes of leaving out one speaker after another (the
 jackknife, Efron and Stein 1981):

@@ -92,7 +92,7 @@ class FrameStates:
         return self._read(number).transpose(0, 1).half().float()
 
     def batch(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the states of some clips, [clips, frames, layers, width], zeros behind their ends, and their lengths."""
+        """Return the states of some clips, [clips, frames, layers, width], zeros at their ends, and their lengths."""
         each = [self.clip(int(number)) for number in numbers]
         return torch.nn.utils.rnn.pad_sequence(each, batch_first=True), torch.tensor([len(one) for one in each])
 

@@ -30,6 +30,8 @@ from scaling.speech.probes.scores import (
     sums_by,
 )
 from scaling.speech.probes.states import FrameStates, pooled
+from scaling.speech.probes.voices import known_voices, other_voices
+from scaling.speech.probes.words import find_words
 from scaling.speech.reading import Source
 
 Scores = dict[str, tuple[float, float]]
@@ -198,12 +200,12 @@ def _recognise(
 
 def keywords(bench: Bench) -> Scores:
     """Return how often a linear head on a clip's mean says the word rightly."""
-    return {"keyword_accuracy": _classify(bench, bench.labels.words())}
+    return {"keyword_accuracy": _classify(bench, find_words(bench.labels))}
 
 
 def speakers(bench: Bench) -> Scores:
     """Return how often a linear head on a clip's mean says the speaker rightly."""
-    return {"speaker_accuracy": _classify(bench, bench.labels.known_voices())}
+    return {"speaker_accuracy": _classify(bench, known_voices(bench.labels))}
 
 
 def _classify(bench: Bench, split: Split) -> tuple[float, float]:
@@ -226,12 +228,11 @@ def _classify(bench: Bench, split: Split) -> tuple[float, float]:
 
 def verification(bench: Bench) -> Scores:
     """Return the equal error rate of cosines between embeddings of speakers that were never heard."""
-    split, trials = bench.labels.other_voices()
+    split, pair, same = other_voices(bench.labels)
     states = pooled(bench.source, [*split.train, *split.test], train=len(split.train))
     train = len(split.train)
     truth = torch.tensor([clip.label for clip in split.train])
     speakers = bench.speakers(split.test)
-    pair, same = trials[:, :2], trials[:, 2].astype(bool)
 
     def one(seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
