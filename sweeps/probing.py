@@ -129,9 +129,7 @@ def probe_all(probings: list[Probing], settings: ProbeSettings, corpus: Path | N
         rows.append([one.name, what, *one.about, *shown])
     heads = ["encoder", "", "objective", "N", "budget", *(m.replace("_", " ") for m in METRICS if _asked(m, settings))]
     for name, probes in left.items():
-        print(
-            f"! {name}: left undone after {settings.seconds:g} s: {', '.join(probes)}", file=sys.stderr
-        )
+        print(f"! {name}: left undone after {settings.seconds:g} s: {', '.join(probes)}", file=sys.stderr)
     return format_table(heads, rows), not left
 
 

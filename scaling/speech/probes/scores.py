@@ -151,7 +151,7 @@ def sums_by(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 def jackknife(statistic: Statistic, sums: np.ndarray) -> tuple[float, float]:
     """Return a statistic of sums over groups, [groups, ...], and its standard error (NaN of a single group)."""
     total = sums.sum(axis=0)
-    return statistic(total), spread_without([statistic(total - one) for one in sums])
+    return statistic(total), spread_without([statistic(total - one) for one in sums] if len(sums) > 1 else [])
 
 
 def spread_without(scores: Sequence[float]) -> float:
