@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from analysis.data.metrics import is_metric, larger_is_better
 from analysis.figures.axes import LETTERS, axes_or_new, letter, loss_label, points, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HIGHER = ("map", "bleu", "acc", "accuracy", "f1", "rank")
-"""Metrics that are better when they are higher; the others are errors."""
-METRIC = re.compile(rf"(^|_)(wer|per|cer|eer|ter|der|error_rate|perplexity|{'|'.join(HIGHER)})$", re.IGNORECASE)
-"""Columns of a table that are downstream metrics by their name; those of records begin with `metric_`."""
-NOT_DOWNSTREAM = {"metric_constant_loss", "metric_clips", "metric_skipped_steps", "metric_labels_used",
-                  "metric_label_entropy", "metric_code_perplexity"}  # fmt: skip
 MOST_METRICS, MOST_STUDIES = 3, 6
 POINTS = 100
 LEAST_SIZES = 3
@@ -90,10 +84,10 @@ def ucurve_data(study: Study, value: str = "loss") -> pd.DataFrame:
 
 def _best(curve: np.polynomial.Polynomial, metric: str) -> float | None:
     """Return where a parabola is best: its lowest point for an error, its highest for an accuracy; None elsewhere."""
-    named = METRIC.search(metric)
-    if named is None:
+    higher = larger_is_better(metric)
+    if higher is None:
         return None
-    bend = curve.deriv(2)(0.0) * (-1 if named[2].lower() in HIGHER else 1)
+    bend = curve.deriv(2)(0.0) * (-1 if higher else 1)
     return float(curve.deriv().roots()[0].real) if bend > 0 else None
 
 
@@ -101,9 +95,7 @@ def metrics_of(studies: Sequence[Study]) -> list[str]:
     """Return the columns of downstream metrics that every study has numbers in, at most three."""
     found = []
     for name in map(str, studies[0].runs.columns):
-        if name == studies[0].fit.loss_name or name in NOT_DOWNSTREAM:
-            continue
-        if name.startswith("metric_") or METRIC.search(name):
+        if is_metric(name) and name != studies[0].fit.loss_name:
             numbers = [pd.to_numeric(s.runs[name], errors="coerce") for s in studies if name in s.runs]
             if len(numbers) == len(studies) and all(n.notna().sum() >= LEAST_SIZES for n in numbers):
                 found.append(name)
