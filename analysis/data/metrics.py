@@ -56,6 +56,8 @@ PERCENT_FROM = 1.5
 """Something that 1 bounds, with a value above this, is in percent."""
 NEAR = 0.005
 """Sizes whose error is within this share of the best are `near` it."""
+WIDEST = 10.0
+"""Half a percent more of an error near its bound multiplies the odds without end: by no more than this."""
 LEAST_ROWS = 3
 
 
@@ -141,7 +143,7 @@ class Scale:
             return NEAR
         error = self.bound * fitted / (1 + fitted)
         more = error * (1 + NEAR)
-        return float(more / (self.bound - more) / fitted - 1) if more < self.bound else float("inf")
+        return min(float(more / (self.bound - more) / fitted - 1), WIDEST) if more < self.bound else WIDEST
 
     def text(self, value: float) -> str:
         """Return a value as it is printed, without its unit."""
