@@ -195,11 +195,9 @@ def fit_isoflop(
         (['bracketed', 'bracketed', 'bracketed'], 'one skew for all budgets, 0.03')
     """
     groups, skipped = budget_groups(table)
-    runs = table.runs
-    log_n, loss = np.log(runs["N"].to_numpy()), runs["loss"].to_numpy()
-    curves = fit_curves([BudgetRuns(log_n=log_n[rows], loss=loss[rows]) for _, rows in groups], curve)
+    curves = curves_of(table, curve)
     return IsoFlop(
-        parabolas=[_judge(curves, i, budget, runs, rows) for i, (budget, rows) in enumerate(groups)],
+        parabolas=[_judge(curves, i, budget, table.runs, rows) for i, (budget, rows) in enumerate(groups)],
         degrees=curves.degrees,
         sigma=curves.sigma,
         draws=draw_curves(curves, intervals, draws, rng),
@@ -208,6 +206,12 @@ def fit_isoflop(
         intervals=INTERVALS[intervals] if curves.degrees > 0 and draws else "",
         skipped=skipped,
     )
+
+
+def curves_of(table: RunTable, curve: str = "auto") -> Curves:
+    """Return the curves of a table's budgets (`analysis.approaches.budgets`), without verdicts."""
+    log_n, loss = np.log(table.runs["N"].to_numpy()), table.runs["loss"].to_numpy()
+    return fit_curves([BudgetRuns(log_n=log_n[rows], loss=loss[rows]) for _, rows in budget_groups(table)[0]], curve)
 
 
 def _judge(curves: Curves, i: int, budget: float, runs: pd.DataFrame, rows: np.ndarray) -> Parabola:

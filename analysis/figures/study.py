@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from analysis.asked import VARIANCE, row_weights
+from analysis.comparison.joint import sample_of
 from analysis.data.points import Points
 from analysis.engine.resampling import Sample
 from analysis.estimates import level_text
@@ -89,16 +89,7 @@ class Study:
     @cached_property
     def sample(self) -> Sample:
         """The fit as its objective's derivatives need it; only for a law that stands."""
-        parametric, weighting = self.fit.parametric, self.fit.weighting
-        column = VARIANCE if weighting.startswith(VARIANCE) else weighting.removeprefix("column ")
-        weights = None if weighting.startswith("none") else row_weights(self.table, column)[0]
-        return Sample(
-            surface=parametric.law.surface(self.points),
-            log_y=np.log(self.runs["loss"].to_numpy()),
-            theta=parametric.theta,
-            objective=parametric.objective,
-            weights=weights,
-        )
+        return sample_of(self.table, self.fit)
 
     def band_label(self, approach: str) -> str:
         """Return what a band is: its level and how it was made, as `95 % (residual bootstrap)`."""
