@@ -93,9 +93,7 @@ def own_estimate(fitted: Estimate, scale: Scale) -> Estimate:
     return Estimate(value=scale.own(fitted.value), low=low, high=high)
 
 
-def isoflop_optimum(
-    isoflop: IsoFlop, budget: float, largest: float, level: float, scale: Scale = LOSS
-) -> Optimum:
+def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float, scale: Scale = LOSS) -> Optimum:
     """Return the answer from the isoFLOP minima: that of the budget itself, or a straight line through them.
 
     Args:

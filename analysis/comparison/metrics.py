@@ -75,9 +75,7 @@ def fit_metrics(table: RunTable, metrics: Sequence[str | Scale], *, scale: str =
     """
     names = [name for name in metrics if isinstance(name, str)]
     by_name = {found.name: found for found in (find_metrics([table], names, scale) if names else ())}
-    scales = [
-        by_name[name.removeprefix("metric_")] if isinstance(name, str) else name for name in metrics
-    ]
+    scales = [by_name[name.removeprefix("metric_")] if isinstance(name, str) else name for name in metrics]
     loss = fit(table, **options)
     draws, seed = options.get("draws", DRAWS), options.get("seed", 0)
     found = MetricFits(loss=loss)

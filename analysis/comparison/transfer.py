@@ -78,7 +78,13 @@ class Transfer:
         return self.scale.own(np.exp(self.theta[0] + self.theta[1] * np.asarray(loss, dtype=float)))
 
     def foretell(
-        self, loss: float, loss_draws: np.ndarray, level: float, rng: np.random.Generator, *, of_run: float | None = None
+        self,
+        loss: float,
+        loss_draws: np.ndarray,
+        level: float,
+        rng: np.random.Generator,
+        *,
+        of_run: float | None = None,
     ) -> Estimate:
         """Return the metric at a loss that is itself uncertain.
 
@@ -125,7 +131,9 @@ class Transfer:
         name, found = self.scale.name, []
         k = Estimate.of(float(self.theta[1]), self.draws[:, 1] if len(self.draws) else np.empty(0), level)
         if k.value <= 0:
-            found.append(f"{name} grows worse where the loss falls (slope {k.value:.3g}): the loss foretells nothing of it")
+            found.append(
+                f"{name} grows worse where the loss falls (slope {k.value:.3g}): the loss foretells nothing of it"
+            )
         elif k.low is not None and k.low <= 0:
             found.append(f"the slope of {name} over the loss is not above zero at this level: the loss hardly tells it")
         if self.rank < WEAK:

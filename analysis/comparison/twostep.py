@@ -59,9 +59,7 @@ def held_out(table: RunTable, measured: RunTable, fits: tuple[Fit, Fit]) -> list
         for law, values, fit in zip(laws, quantities, fits, strict=True):
             there = x.take(below)
             starts = starts_of(law, there, values[below])
-            fitted, _ = fit_points(
-                there, values[below], law, fit.parametric.objective, starts=starts, second=0
-            )
+            fitted, _ = fit_points(there, values[below], law, fit.parametric.objective, starts=starts, second=0)
             foretold.append(np.exp(fitted.log_loss(x.take(rows))))
         c, k = line_of(quantities[0][below], np.log(quantities[1][below]))
         by_loss = np.exp(c + k * foretold[0])

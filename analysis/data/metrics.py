@@ -43,9 +43,7 @@ BOUNDED_ERRORS = ("eer", "abx")
 ERROR_RATES = ("wer", "per", "cer", "ter", "der", "error_rate")
 OTHER_ERRORS = ("perplexity", "ppl", "mcd", "dcf")
 HIGHER = (*SHARES, *GROWING)
-METRIC = re.compile(
-    rf"(^|_)({'|'.join((*HIGHER, *BOUNDED_ERRORS, *ERROR_RATES, *OTHER_ERRORS))})$", re.IGNORECASE
-)
+METRIC = re.compile(rf"(^|_)({'|'.join((*HIGHER, *BOUNDED_ERRORS, *ERROR_RATES, *OTHER_ERRORS))})$", re.IGNORECASE)
 """Columns of a table that are downstream metrics by their name; those of records begin with `metric_`."""
 PREFIX, ERROR = "metric_", "_se"
 """Of a metric's column in records, and the end of the name of its standard error."""

@@ -141,7 +141,9 @@ def _refit(sample: Sample, start: np.ndarray, y: Rows, w: Rows) -> Minima:
     return minimise(sample.surface, y, start, sample.refitted, weights=w)
 
 
-def rows_of_draws(sample: Sample, method: str, rng: np.random.Generator, labels: np.ndarray | None) -> tuple[Rows, Rows]:
+def rows_of_draws(
+    sample: Sample, method: str, rng: np.random.Generator, labels: np.ndarray | None
+) -> tuple[Rows, Rows]:
     """Return the observations and the weights of the draws, made block by block as they are used."""
     rows = len(sample.log_y)
     if method == "pairs":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,6 +46,8 @@ class Study:
 
     fit: Fit
     table: RunTable
+    metrics: Mapping[str, Study] = field(default_factory=dict)
+    """Fits of metrics of the same runs."""
 
     @cached_property
     def results(self) -> dict[Any, Any]:
