@@ -10,6 +10,9 @@ from analysis.estimates import level_text
 from analysis.rendering import Block, Line, Table
 from scaling.units import format_count, format_flops
 
+LAST = ("differences", "transfer", "failed")
+"""Parts of a fit that are printed after the fits of its metrics."""
+
 
 def differences(fits: Sequence[dict[str, Any]]) -> list[Block]:
     """Return N* by the loss and by each metric, and their ratios: a row a budget, of several groups one table.

@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from analysis.beside import differences
+    from analysis.beside import LAST, differences, failed, transfer
     from analysis.data.loading import load
     from analysis.rendering import render
     from analysis.summary import summarise
@@ -169,7 +169,6 @@ def _fit(args: argparse.Namespace) -> int:
     if len(tables) > 1 and args.format == "text":
         show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
     scales = _scales(args, tables)
-    without = ("differences",) if len(tables) > 1 else ()
     studies: list[Study] = []
     failures: list[Exception] = []
     for table in tables:
@@ -182,11 +181,15 @@ def _fit(args: argparse.Namespace) -> int:
             continue
         studies.append(study)
         for number, part in enumerate((study, *study.metrics.values())):
-            left = METRIC_LESS if number and not args.details else without
+            left = METRIC_LESS if number and not args.details else LAST
             show(summarise(part.fit.to_dict(), args.format, details=args.details, without=left) + "\n")
+        told = study.fit.to_dict()
+        one = differences([told]) if len(tables) == 1 else []
+        if blocks := [*one, *transfer(told), *failed(told)]:
+            show(render(blocks, args.format) + "\n")
     if not studies:
         raise failures[0]
-    if without and (blocks := differences([study.fit.to_dict() for study in studies])):
+    if len(tables) > 1 and (blocks := differences([study.fit.to_dict() for study in studies])):
         show(render(blocks, args.format) + "\n")
     outputs.write(studies, failures, many=len(tables) > 1)
     return 0

@@ -111,7 +111,7 @@ class Fit:
         U: float | np.ndarray | None = None,
         B: float | np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return the loss, or the metric, that the law predicts at sizes and data (and unique data and batch, where it knows them).
+        """Return what the law predicts at sizes and data (and unique data and batch, where it knows them).
 
         Raises:
             WorkError: When the law has no certified fit.

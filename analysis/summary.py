@@ -8,6 +8,7 @@ from typing import Any
 from analysis import beside
 from analysis.data.metrics import LOSS, Scale
 from analysis.estimates import level_text
+from analysis.laws import LAWS
 from analysis.rendering import Block, Line, Table, render
 from scaling.shape import FRAMES_PER_SECOND
 from scaling.units import format_count, format_flops, format_hours
@@ -52,10 +53,12 @@ def _headline(fit: dict[str, Any]) -> Line:
     source = fit["input"]
     label = f" [{fit['label']}]" if fit["label"] else ""
     columns = ", ".join(
-        f"{key} = {name}" for key, name in source.get("columns", {}).items() if key in "ndc" or key == "loss"
+        f"{key} = {name}"
+        for key, name in source.get("columns", {}).items()
+        if key in "ndc" or key in ("loss", "metric")
     )
     scale = scale_in(fit)
-    metric = "" if scale == LOSS else f"; {scale.title}: {scale.words}"
+    metric = "" if scale == LOSS else f"; {scale.described}"
     return Line(f"{source['path']}{label}: {source['used']} of {source['rows']} runs used ({columns}){metric}")
 
 
@@ -104,9 +107,10 @@ def _notes(answer: dict[str, Any], budget: str, fit: dict[str, Any]) -> list[str
     if answer["limited"]:
         limited = answer["limited"]
         data = data_format(fit)(limited["D"])
+        scale = scale_in(fit)
         notes.append(
-            f"at {budget} with at most {format_count(limited['limit'])} parameters: D {data}, "
-            f"{scale_in(fit).name} {scale_in(fit).text(limited['loss'])}, {limited['compute']:.2f}x the compute that the best size needs for it"
+            f"at {budget} with at most {format_count(limited['limit'])} parameters: D {data}, {scale.name} "
+            f"{scale.text(limited['loss'])}, {limited['compute']:.2f}x the compute that the best size needs for it"
         )
     return notes
 
@@ -197,11 +201,10 @@ def _law(fit: dict[str, Any]) -> list[Block]:
     name += "" if fit["weights"].startswith("none") else f", weighted by {fit['weights']}"
     title = f"{fit['law']['equation']}   {name}, sum {objective['value']:.6g} over {objective['n']} runs"
     header = ["", "estimate", f"{level_text(fit['intervals']['level'])} ({method})"]
-    scale, notes = scale_in(fit), [trust]
-    if scale != LOSS and "E" in fit["params"]:
-        floor = scale.own(fit["params"]["E"])
+    scale, notes, known = scale_in(fit), [trust], LAWS.get(fit["law"]["name"])
+    if not scale.plain and known is not None and "E" in known.positive:
         notes.insert(
-            0, f"L is {scale.words.partition('the law is of ')[2]}; E stands for {scale.title} {scale.text(floor)}"
+            0, f"L stands for {scale.words}, its E for {scale.title} {scale.text(scale.own(fit['params']['E']))}"
         )
     return [Table(title, header, rows, left=(0, 2), notes=notes)]
 

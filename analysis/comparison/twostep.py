@@ -1,4 +1,4 @@
-"""The two-step prediction of a metric, loss first: at every budget, of a new run, and held to budgets that were trained.
+"""The two-step prediction of a metric, loss first: at every budget, of a new run, and held to dearer budgets.
 
 Held out: every budget with enough cheaper runs is foretold from those, once by the loss's law and the curve of the
 metric over the loss (`analysis.comparison.transfer`), once by the metric's own law. With one budget, or with too few

@@ -109,13 +109,16 @@ class Scale:
     @property
     def words(self) -> str:
         """What is fitted, in words."""
-        better = "smaller is better" if self.rises else "larger is better"
-        error = {AS_IT_IS: "e", COMPLEMENT: f"e = {self.bound:g} - {self.name}", RECIPROCAL: f"e = 1/{self.name}"}
-        fitted = f"odds e/({self.bound:g} - e)" if self.kind == LOGIT else "e"
-        how = {"e": "itself" if self.turn == AS_IT_IS else error[self.turn]}.get(fitted, fitted)
-        if self.kind == LOGIT and self.turn != AS_IT_IS:
-            how = f"{fitted}, {error[self.turn]}"
-        return f"{self.kind}, {better}, the law is of {how}"
+        error = {AS_IT_IS: self.name, COMPLEMENT: f"{self.bound:g} - {self.name}", RECIPROCAL: f"1/{self.name}"}[
+            self.turn
+        ]
+        return f"the odds e/({self.bound:g} - e) of e = {error}" if self.kind == LOGIT else error
+
+    @property
+    def described(self) -> str:
+        """The scale, which way is better, and what the law is of."""
+        better = "smaller" if self.rises else "larger"
+        return f"{self.kind}: a law of {'the metric itself' if self.plain else self.words}, {better} is better"
 
     def fitted(self, values: np.ndarray) -> np.ndarray:
         """Return q of metric values; NaN where there is none."""
@@ -280,7 +283,8 @@ def measure(table: RunTable, scale: Scale) -> RunTable:
         value = f"{values[kept][0]:g}"
         raise InputError("the same in every run: nothing to fit", where=where, value=value, remedy="leave it away")
     excluded = [{"row": str(runs["row"].iloc[i]), "reason": str(reasons[i])} for i in np.flatnonzero(~kept)]
-    source = {**table.source, "columns": {**table.source.get("columns", {}), "loss": scale.title}}
+    columns = {key: name for key, name in table.source.get("columns", {}).items() if key != "loss"}
+    source = {**table.source, "columns": {**columns, "metric": scale.title}}
     return replace(
         table,
         runs=runs.assign(loss=fitted)[kept].reset_index(drop=True),

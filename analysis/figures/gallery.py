@@ -16,6 +16,7 @@ from analysis.figures import (
     contours,
     corner,
     cost,
+    differences,
     drift,
     envelope,
     epochs,
@@ -27,6 +28,7 @@ from analysis.figures import (
     progress,
     ratio,
     residuals,
+    transfer,
     ucurve,
 )
 from analysis.figures.drawing import FORMATS, Drawing, Drawn, render
@@ -37,7 +39,7 @@ from analysis.figures.style import DEFAULT_VENUE, width_of
 DRAWINGS: dict[str, Drawing] = {
     module.FIGURE.name: module.FIGURE
     for module in (
-        isoflop, allocation, ratio, envelope, contours, limits, ucurve, epochs, residuals, forecast, drift, laws,
+        isoflop, allocation, ratio, envelope, contours, limits, ucurve, transfer, differences, epochs, residuals, forecast, drift, laws,
         corner, profiles, cost, progress,
     )
 }  # fmt: skip

@@ -51,7 +51,7 @@ def plot_ucurve(study: Study, ax: Axes | None = None, *, value: str = "loss") ->
         ax.plot([row["N"]], [row["value"]], "D", color="black", markerfacecolor="white", zorder=5)
     size_axis(ax)
     ax.set_xlabel("model size $N$")
-    ax.set_ylabel(loss_label(study.fit) if value == "loss" else plain_text(metric_text(value), LETTERS))
+    ax.set_ylabel(loss_label(study.fit, own=True) if value == "loss" else plain_text(metric_text(value), LETTERS))
     return ax
 
 
@@ -59,17 +59,20 @@ def ucurve_data(study: Study, value: str = "loss") -> pd.DataFrame:
     """Return {kind, N, value, low, high} at one budget: the runs, a curve through them, and its minimum."""
     chosen, rows = _budget(study)
     runs = study.runs.iloc[rows]
-    shown = pd.to_numeric(runs[value], errors="coerce")
+    own = study.fit.scale.own if value == "loss" else np.asarray
+    shown = pd.Series(own(pd.to_numeric(runs[value], errors="coerce")), index=runs.index)
     runs, shown = runs[shown.notna()], shown[shown.notna()]
     parts = [pd.DataFrame({"kind": "run", "N": runs["N"], "value": shown})]
     p = study.fit.isoflop.parabolas[chosen]
     if value == "loss" and p.status != "too-few":
         x = np.linspace(p.low, p.high, POINTS)
-        parts.append(pd.DataFrame({"kind": "curve", "N": np.exp(x), "value": p.predict(x)}))
+        parts.append(pd.DataFrame({"kind": "curve", "N": np.exp(x), "value": own(p.predict(x))}))
         if p.status == "bracketed":
             low, high = _ends(study, chosen, p.low, p.high)
             parts.append(
-                pd.DataFrame({"kind": ["minimum"], "N": np.exp(p.log_n), "value": p.loss, "low": low, "high": high})
+                pd.DataFrame(
+                    {"kind": ["minimum"], "N": np.exp(p.log_n), "value": own(p.loss), "low": low, "high": high}
+                )
             )
     elif value != "loss" and runs["N"].nunique() > LEAST_SIZES:
         log_n = np.log(runs["N"].to_numpy())
