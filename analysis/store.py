@@ -297,6 +297,7 @@ def _budget(fit: Fit, i: int) -> dict[str, Any]:
         "rows": p.rows,
         "center": p.center,
         "coefficients": p.coefficients,
+        "log": p.log,
         "sizes": [np.exp(p.low), np.exp(p.high)],
     }
 
@@ -314,6 +315,7 @@ def _parabola(row: dict[str, Any]) -> Parabola:
         high=float(np.log(row["sizes"][1])),
         censored=row["censored"],
         unique=float("inf") if row["unique"] is None else float(row["unique"]),
+        log=row.get("log", False),
     )
 
 

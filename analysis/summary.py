@@ -140,7 +140,7 @@ def _budgets(fit: dict[str, Any]) -> list[Block]:
     ]
     if not rows:
         return [Line("isoFLOP: no budget has three sizes")]
-    known = isoflop["sigma"] and scale_in(fit).plain  # of odds it would tell nobody anything
+    known = isoflop["sigma"] and scale_in(fit) == LOSS  # of log odds it would tell nobody anything
     noise = f"; deviation around the curves {isoflop['sigma']:.2g}" if known else ""
     curve = f" ({isoflop['curve']})" if isoflop["curve"] else ""
     more = [f"and {len(rows) - SHOWN_BUDGETS} more, in fit.json"] if len(rows) > SHOWN_BUDGETS else []

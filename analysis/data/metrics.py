@@ -10,6 +10,8 @@ with u = 1, or 100 where the values are percent. Error rates of edit distance (W
 no upper bound: `floor`. Accuracies, purity, F1, BLEU and the equal error rate have both bounds: `logit`, in which a law
 near a bound bends as it has to. Everything that is printed is turned back into v.
 
+The curves of isoFLOP minima go through log q, too: the noise of a metric is nearer to a share of q than to a constant.
+
 Errors: v of a run whose q is not a positive number (an error of nothing at all, or beyond a bound) cannot be fitted:
 the run is left out by name.
 
@@ -109,9 +111,8 @@ class Scale:
     @property
     def words(self) -> str:
         """What is fitted, in words."""
-        error = {AS_IT_IS: self.name, COMPLEMENT: f"{self.bound:g} - {self.name}", RECIPROCAL: f"1/{self.name}"}[
-            self.turn
-        ]
+        turned = {COMPLEMENT: f"{self.bound:g} - {self.name}", RECIPROCAL: f"1/{self.name}"}
+        error = turned.get(self.turn, self.name)
         return f"the odds e/({self.bound:g} - e) of e = {error}" if self.kind == LOGIT else error
 
     @property

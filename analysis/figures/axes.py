@@ -185,10 +185,9 @@ def count_bar(ax: Axes, shown: Any, label: str) -> None:
 def loss_label(fit: Fit, *, own: bool = False) -> str:
     """Return what the loss axis is called; of a metric `own` says that it is shown in its own unit."""
     if fit.scale != LOSS:
-        odds = "" if own or fit.scale.plain else "odds of " if fit.scale.kind == LOGIT else "error of "
-        return odds + plain_text(
-            (fit.scale.title if own or fit.scale.plain else fit.scale.name).replace("_", " "), LETTERS
-        )
+        own = own or fit.scale.plain
+        what = "" if own else "odds of " if fit.scale.kind == LOGIT else "error of "
+        return what + plain_text((fit.scale.title if own else fit.scale.name).replace("_", " "), LETTERS)
     name = "validation loss" if fit.loss_name == "loss" else plain_text(fit.loss_name.replace("_", " "), LETTERS)
     return f"{name} $L$"
 

@@ -94,8 +94,8 @@ FIGURE = Drawing(
     title="The best size by loss and by downstream metrics",
     why_not=_why_not,
     caption=lambda studies: (
-        f"N* at every budget, by the loss and by each metric; bars: {level_text(studies[0].fit.level)} intervals. Marks "
-        "of one budget stand a little apart."
+        f"N* at every budget, by the loss and by each metric; bars: {level_text(studies[0].fit.level)} intervals. "
+        "Marks of one budget stand a little apart."
     ),
     data=lambda studies: differences_data(studies[0]).drop(columns="drawn"),
     draw=lambda studies, figure: side_by_side(figure, [partial(plot_differences, studies[0])], aspect=0.62),

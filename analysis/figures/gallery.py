@@ -39,8 +39,8 @@ from analysis.figures.style import DEFAULT_VENUE, width_of
 DRAWINGS: dict[str, Drawing] = {
     module.FIGURE.name: module.FIGURE
     for module in (
-        isoflop, allocation, ratio, envelope, contours, limits, ucurve, transfer, differences, epochs, residuals, forecast, drift, laws,
-        corner, profiles, cost, progress,
+        isoflop, allocation, ratio, envelope, contours, limits, ucurve, transfer, differences, epochs, residuals,
+        forecast, drift, laws, corner, profiles, cost, progress,
     )
 }  # fmt: skip
 """By name, in the order of a report."""

@@ -47,14 +47,14 @@ def plot_transfer(study: Study, ax: Axes | None = None, *, metric: str | None = 
             ax.fill_between(line["loss"], line[f"{kind}_low"], line[f"{kind}_high"], color="0.2", alpha=shade, lw=0)
     ax.plot(line["loss"], line["value"], color="0.25")
     groups = list(runs.groupby("budget", dropna=False, sort=True))
-    named = len(groups) <= MOST_NAMED and runs["budget"].notna().any()
+    named = _named(study)
     for i, ((budget, part), colour) in enumerate(zip(groups, ordered_colours(len(groups)), strict=True)):
         label = {"label": flops_text(float(budget)) if np.isfinite(budget) else OTHERS} if named else {}
         marker = MARKERS[i % len(MARKERS)] if named else "o"
         points(ax, part["loss"], part["value"], color=colour, marker=marker, of=len(runs), **label)
     ax.set_xlabel(loss_label(study.fit))
     scale = _scale(study, name)
-    ax.set_ylabel(plain_text(metric_text(scale.title), LETTERS))
+    ax.set_ylabel(plain_text(f"{metric_text(name)} (%)" if scale.percent else metric_text(name), LETTERS))
     legend_above(ax, title="training FLOPs" if named else None)
     return ax
 
@@ -75,6 +75,11 @@ def _found(study: Study) -> dict[str, Any]:
     """Return the curves that there are, by metric."""
     told = study.fit.beside.get("transfer", {})
     return {name: found for name, found in told.items() if found["status"] == "fitted"}
+
+
+def _named(study: Study) -> bool:
+    """Whether budgets are told apart in a legend: there are some, and not too many."""
+    return study.table.cost != "none" and len(budget_groups(study.table)[0]) < MOST_NAMED
 
 
 def _names(study: Study) -> list[str]:
@@ -111,6 +116,6 @@ FIGURE = Drawing(
         [partial(plot_transfer, studies[0], metric=name) for name in _names(studies[0])],
         least=2.4,
         aspect=0.8,
-        one_legend=True,
+        one_legend=_named(studies[0]),
     ),
 )
