@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.comparison.compare import compare
+    from analysis.comparison.metrics import MetricFits, fit_metrics
     from analysis.data.loading import load
     from analysis.fitting import Fit, fit
     from analysis.laws import CustomLaw
     from analysis.store import load_fit, save_fit
 
 _HOMES = {
-    "CustomLaw": "laws", "Fit": "fitting", "compare": "comparison.compare", "fit": "fitting", "load": "data.loading",
-    "load_fit": "store", "save_fit": "store",
+    "CustomLaw": "laws", "Fit": "fitting", "MetricFits": "comparison.metrics", "compare": "comparison.compare",
+    "fit": "fitting", "fit_metrics": "comparison.metrics", "load": "data.loading", "load_fit": "store",
+    "save_fit": "store",
 }  # fmt: skip
 
-__all__ = ["CustomLaw", "Fit", "compare", "fit", "load", "load_fit", "save_fit"]
+__all__ = ["CustomLaw", "Fit", "MetricFits", "compare", "fit", "fit_metrics", "load", "load_fit", "save_fit"]
 
 
 def __getattr__(name: str) -> Any:

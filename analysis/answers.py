@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from analysis.approaches.isoflop import IsoFlop
-from analysis.approaches.optimum import NEAR, Spending, local_exponents, near_optimal, optimal_log_n, path_loss
+from analysis.approaches.optimum import Spending, local_exponents, near_optimal, optimal_log_n, path_loss
 from analysis.approaches.parametric import Parametric
+from analysis.data.metrics import LOGIT, LOSS, RECIPROCAL, Scale
 from analysis.estimates import Estimate
 from analysis.laws import ThreeTerm
 from scaling.errors import WorkError
@@ -69,7 +70,30 @@ class Optimum:
         }
 
 
-def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float) -> Optimum:
+def in_own_unit(answer: Optimum, scale: Scale) -> Optimum:
+    """Return an answer whose loss, the quantity that a law was fitted to, is the metric itself."""
+    if scale.plain:
+        return answer
+    limited = answer.limited
+    return replace(
+        answer,
+        loss=own_estimate(answer.loss, scale) if answer.loss else None,
+        loss_draws=None if answer.loss_draws is None else scale.own(answer.loss_draws),
+        limited={**limited, "loss": scale.own(limited["loss"])} if limited else None,
+    )
+
+
+def own_estimate(fitted: Estimate, scale: Scale) -> Estimate:
+    """Return an estimate in a metric's own unit; an end without a bound is the metric's own, where it has one."""
+    least = None if scale.turn == RECIPROCAL else 0.0
+    most = np.inf if scale.kind == LOGIT else None
+    wide = (least if fitted.low is None else fitted.low, most if fitted.high is None else fitted.high)
+    ends = [None if end is None else scale.own(end) for end in wide]
+    low, high = ends if scale.rises else ends[::-1]
+    return Estimate(value=scale.own(fitted.value), low=low, high=high)
+
+
+def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float, scale: Scale = LOSS) -> Optimum:
     """Return the answer from the isoFLOP minima: that of the budget itself, or a straight line through them.
 
     Args:
@@ -77,6 +101,7 @@ def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: floa
         budget: FLOPs; NaN for a curve over N alone.
         largest: The largest recorded C.
         level: Of the intervals.
+        scale: What half a percent of the error is, of the quantity that was fitted.
     """
     for i in isoflop.bracketed:
         own = isoflop.parabolas[i]
@@ -91,16 +116,16 @@ def isoflop_optimum(isoflop: IsoFlop, budget: float, largest: float, level: floa
                 N=Estimate.of(own.log_n, draws, level).exp(),
                 D=data,
                 loss=Estimate.of(own.loss, isoflop.loss_draws(i), level),
-                near=_near(own.log_n, own.loss, own.curvature),
+                near=_near(own.log_n, own.loss, own.curvature, scale),
                 local_exponent=None,
                 reach=own.budget / largest if np.isfinite(own.budget) else None,
                 log_n_draws=draws if len(draws) else None,
                 loss_draws=isoflop.loss_draws(i) if len(draws) else None,
             )
-    return _line_optimum(isoflop, budget, largest, level)
+    return _line_optimum(isoflop, budget, largest, level, scale)
 
 
-def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float) -> Optimum:
+def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float, scale: Scale) -> Optimum:
     """Return the answer between, or just beyond, the bracketed budgets."""
     assert isoflop.cost is not None
     chosen = isoflop.bracketed
@@ -122,7 +147,7 @@ def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float)
         N=Estimate.of(log_n, n_draws, level).exp(),
         D=Estimate.of(log_d, isoflop.cost.log_data(n_draws, budget), level).exp(),
         loss=Estimate.of(loss, loss_draws, level) if isoflop.spans(budget) else None,
-        near=_near(log_n, loss, float(np.mean([isoflop.parabolas[i].curvature for i in chosen]))),
+        near=_near(log_n, loss, float(np.mean([isoflop.parabolas[i].curvature for i in chosen])), scale),
         local_exponent=Estimate.of(exponents["a"][0], exponents["a"][1], level),
         reach=budget / largest,
         log_n_draws=n_draws if len(n_draws) else None,
@@ -130,8 +155,8 @@ def _line_optimum(isoflop: IsoFlop, budget: float, largest: float, level: float)
     )
 
 
-def _near(log_n: float, loss: float, curvature: float) -> tuple[float, float]:
-    half = np.sqrt(NEAR * loss / curvature)
+def _near(log_n: float, loss: float, curvature: float, scale: Scale) -> tuple[float, float]:
+    half = np.sqrt(scale.near(loss) * loss / curvature)
     return float(np.exp(log_n - half)), float(np.exp(log_n + half))
 
 
@@ -143,6 +168,7 @@ def parametric_optimum(
     level: float,
     *,
     limit: float | None = None,
+    scale: Scale = LOSS,
 ) -> Optimum:
     """Return the answer from the law, under the true cost.
 
@@ -153,6 +179,7 @@ def parametric_optimum(
         largest: The largest recorded C.
         level: Of the intervals.
         limit: Largest N that can be deployed.
+        scale: What half a percent of the error is, of the quantity that was fitted.
 
     Raises:
         WorkError: When the law has no minimum over N at this budget.
@@ -174,12 +201,13 @@ def parametric_optimum(
         value = float(law.best_log_batch(theta, np.array([log_d]))[0, 0])
         drawn = law.best_log_batch(draws, d_draws[:, None])[:, 0] if len(draws) else np.empty(0)
         batch = Estimate.of(value, drawn, level).exp()
+    loss = float(path_loss(law, theta, spending, budget, best)[0])
     return Optimum(
         budget=budget,
         N=Estimate.of(best[0], n_draws, level).exp(),
         D=Estimate.of(log_d, d_draws, level).exp(),
-        loss=Estimate.of(float(path_loss(law, theta, spending, budget, best)[0]), loss_draws, level),
-        near=near_optimal(law, theta, spending, budget),
+        loss=Estimate.of(loss, loss_draws, level),
+        near=near_optimal(law, theta, spending, budget, scale.near(loss)),
         local_exponent=Estimate.of(local_exponents(law, theta, spending, budget)[0][0], slope_draws, level),
         reach=budget / largest,
         batch=batch,

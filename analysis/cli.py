@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 from scaling.command import add_common, run_command
 
 if TYPE_CHECKING:
+    from analysis.data.metrics import Scale
     from analysis.data.table import RunTable
-    from analysis.fitting import Fit
+    from analysis.figures.study import Study
     from analysis.outputs import Outputs
 
 PROGRAM = "scaling-fit"
 MIN_DRAWS = 20
+METRIC_LESS = ("approaches", "scores", "details")
+"""Parts that are printed of the loss's fit alone, unless --details asks."""
 COLUMNS = (
     ("n", "model size"),
     ("d", "data seen"),
     ("c", "training FLOPs"),
     ("u", "unique data"),
     ("b", "batch"),
-    ("loss", "loss, or a metric of the records"),
+    ("loss", "loss"),
 )
 
 
@@ -89,7 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     names = parser.add_argument_group("columns of a table, where their names are not common ones")
     for option, text in COLUMNS:
         names.add_argument(f"--{option}", metavar="COLUMN", help=text)
-    names.add_argument("--metric", metavar="NAME", help="the same as --loss")
+    names.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a downstream metric, a column or one of the records', to fit beside the loss; repeatable",
+    )
+    names.add_argument(
+        "--scale", default="auto", help="of the metrics' laws: logit, floor, or auto by their names (default)"
+    )
     names.add_argument("--size", help="what counts as N in records: params (default), total, encoder, flops_per_frame")
     names.add_argument("--group", metavar="COLUMN", help="fit each value of a column apart")
     names.add_argument("--where", metavar="EXPRESSION", help="keep rows for which this holds, e.g. 'loss < 3.4'")
@@ -123,8 +135,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> int:
+    from analysis.beside import LAST, differences, failed, transfer
     from analysis.data.loading import load
-    from analysis.figures.study import Group, Study
+    from analysis.figures.study import Group
+    from analysis.rendering import render
     from analysis.summary import summarise
     from scaling.errors import InputError, WorkError
     from scaling.units import parse_count
@@ -144,7 +158,7 @@ def _fit(args: argparse.Namespace) -> int:
             c=args.c,
             u=args.u,
             b=args.b,
-            loss=args.metric or args.loss,
+            loss=_loss(args),
             size=args.size,
             group=args.group,
             where=args.where,
@@ -155,20 +169,29 @@ def _fit(args: argparse.Namespace) -> int:
         return _compare(args, tables, budgets, show)
     if len(tables) > 1 and args.format == "text":
         show(f"{len(tables)} groups, fitted apart: losses of different groups are not compared\n")
+    scales = _scales(args, tables)
     studies: list[Study] = []
     failures: list[Exception] = []
     unfitted: list[Group] = []
     for table in tables:
         try:
-            fitted = _fit_one(args, table, budgets)
+            study = _study(args, table, budgets, scales)
         except (InputError, WorkError) as error:
             failures.append(error)
             unfitted.append(Group(table=table))
             if len(tables) > 1:
                 print(f"{table.label or table.source['path']}: {error}\n", file=sys.stderr)
             continue
-        studies.append(Study(fit=fitted, table=table))
-        show(summarise(fitted.to_dict(), args.format, details=args.details) + "\n")
+        studies.append(study)
+        for number, part in enumerate((study, *study.metrics.values())):
+            left = METRIC_LESS if number and not args.details else LAST
+            show(summarise(part.fit.to_dict(), args.format, details=args.details, without=left) + "\n")
+        told = study.fit.to_dict()
+        one = differences([told]) if len(tables) == 1 else []
+        if blocks := [*one, *transfer(told), *failed(told)]:
+            show(render(blocks, args.format) + "\n")
+    if len(tables) > 1 and (blocks := differences([study.fit.to_dict() for study in studies])):
+        show(render(blocks, args.format) + "\n")
     outputs.write(studies, failures, unfitted, many=len(tables) > 1)
     if not studies:
         raise failures[0]
@@ -232,27 +255,78 @@ def _names(paths: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else list(paths)
 
 
-def _fit_one(args: argparse.Namespace, table: RunTable, budgets: list[float]) -> Fit:
-    from analysis.engine.objectives import objective_named
+def _loss(args: argparse.Namespace) -> str | None:
+    """Return the column of the loss; --compare compares by a metric in its place."""
+    from scaling.errors import InputError
+
+    if not args.compare or not args.metric:
+        return args.loss
+    if len(args.metric) > 1 or args.loss or args.scale != "auto":
+        given = args.loss or " ".join(args.metric)
+        remedy = "give one --metric, without --loss and --scale"
+        raise InputError("recipes are compared by one metric as it is", where="--compare", value=given, remedy=remedy)
+    return args.metric[0]
+
+
+def _scales(args: argparse.Namespace, tables: Sequence[RunTable]) -> list[Scale]:
+    """Return the metrics' scales, and refuse one that no group can be fitted by before any is."""
+    from analysis.data.metrics import SCALES, find_metrics, measure
+    from scaling.errors import InputError, did_you_mean
+
+    if args.scale not in SCALES:
+        raise InputError("no such scale", where="--scale", value=args.scale, remedy=did_you_mean(args.scale, SCALES))
+    if not args.metric:
+        if args.scale != "auto":
+            raise InputError("a scale is a metric's", where="--scale", value=args.scale, remedy="add --metric NAME")
+        return []
+    scales = find_metrics(tables, args.metric, args.scale)
+    for scale in scales:
+        failures = []
+        for table in tables:
+            try:
+                measure(table, scale)
+            except InputError as error:
+                failures.append(error)
+        if len(failures) == len(tables):
+            raise failures[0]
+    return scales
+
+
+def _study(args: argparse.Namespace, table: RunTable, budgets: list[float], scales: list[Scale]) -> Study:
+    """Return the fit of a table, with those of its metrics."""
+    from analysis.figures.study import Study
     from analysis.fitting import fit
+
+    options = _options(args, table, budgets)
+    if not scales:
+        return Study(fit=fit(table, **options), table=table)
+    from analysis.comparison.metrics import fit_metrics
+
+    found = fit_metrics(table, scales, **options)
+    own = {name: Study(fit=fitted, table=found.tables[name]) for name, fitted in found.fits.items()}
+    return Study(fit=found.loss, table=table, metrics=own)
+
+
+def _options(args: argparse.Namespace, table: RunTable, budgets: list[float]) -> dict[str, Any]:
+    """Return the arguments of `fit`."""
+    from analysis.engine.objectives import objective_named
     from scaling.units import parse_count
 
-    return fit(
-        table,
-        law=args.law,
-        objective=objective_named(args.objective, args.delta),
-        budgets=budgets,
-        draws=args.bootstrap,
-        level=args.level,
-        interval=args.interval,
-        cluster=args.cluster,
-        weights=args.weights,
-        unique=_unique(args, table),
-        limit=parse_count(args.max_params, where="--max-params") if args.max_params else None,
-        curve=args.curve,
-        judged=not args.quick,
-        seed=args.seed,
-    )
+    return {
+        "law": args.law,
+        "objective": objective_named(args.objective, args.delta),
+        "budgets": budgets,
+        "draws": args.bootstrap,
+        "level": args.level,
+        "interval": args.interval,
+        "cluster": args.cluster,
+        "weights": args.weights,
+        "unique": _unique(args, table),
+        "limit": parse_count(args.max_params, where="--max-params") if args.max_params else None,
+        "curve": args.curve,
+        "judged": not args.quick,
+        "seed": args.seed,
+    }
 
 
 def _unique(args: argparse.Namespace, table: RunTable) -> float | None:

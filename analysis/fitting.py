@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.answers import (
     Optimum,
+    in_own_unit,
     isoflop_exponents,
     isoflop_optimum,
     limited_optimum,
@@ -23,6 +24,7 @@ from analysis.approaches.optimum import Spending
 from analysis.approaches.parametric import Parametric, with_draws
 from analysis.asked import common_batch, refuse_few, row_weights, unique_data
 from analysis.data.costmodel import CostModel
+from analysis.data.metrics import LOSS, Scale
 from analysis.data.points import Points
 from analysis.data.table import RunTable
 from analysis.engine.objectives import Objective, objective_named
@@ -91,6 +93,10 @@ class Fit:
     judgement: dict[str, Any] = field(default_factory=dict)
     """What speaks for and against the fit, as plain values (`analysis.judgement.judge`)."""
     warnings: list[dict[str, str]] = field(default_factory=list)
+    scale: Scale = LOSS
+    """What the law is of: the loss itself, or a metric's error or odds."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """What other metrics of the runs say, as plain values: metrics, differences, transfer."""
 
     def __repr__(self) -> str:
         """Return what was fitted and answered in a line; `summary` says it all."""
@@ -105,7 +111,7 @@ class Fit:
         U: float | np.ndarray | None = None,
         B: float | np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return the loss that the law predicts at sizes and data (and unique data and batch, where it knows them).
+        """Return what the law predicts at sizes and data (and unique data and batch, where it knows them).
 
         Raises:
             WorkError: When the law has no certified fit.
@@ -126,10 +132,20 @@ class Fit:
         others = {symbol: value for symbol, value in given.items() if value is not None}
         if "U" in law.needs and U is None:
             others["U"] = data if self.unique is None else np.minimum(data, self.unique)
-        return np.exp(self.parametric.log_loss(Points.of(N=sizes, D=data, C=cost, **others)))
+        return self.scale.own(np.exp(self.parametric.log_loss(Points.of(N=sizes, D=data, C=cost, **others))))
+
+    def approach(self, budget: float) -> str:
+        """Return what answers at a budget: `isoflop` or `parametric`."""
+        beyond = self.law_answers and not self.isoflop.spans(budget)
+        return "isoflop" if self.headline == "isoflop" and not beyond else "parametric"
+
+    @property
+    def law_answers(self) -> bool:
+        """Whether the law splits budgets, and is to be believed."""
+        return self.parametric.certified and self.parametric.law.allocates and not self.contradicted
 
     def optimum(self, budget: float) -> Optimum:
-        """Return N*, D* and L* at a budget, with intervals, by the headline's approach.
+        """Return N*, D* and L* (a metric in its own unit) at a budget, with intervals, by the headline's approach.
 
         Where that is isoFLOP and the budget lies beyond the bracketed ones, the law answers if it is certified and
         does not contradict the minima; else the straight line through them, where the costs allow one.
@@ -139,17 +155,15 @@ class Fit:
         """
         if not (np.isnan(budget) or 0 < budget < np.inf) or (np.isnan(budget) and self.spending is not None):
             raise InputError("not a positive number of FLOPs", where="optimum", value=budget, remedy="write 1e21")
-        beyond = not self.isoflop.spans(budget)
-        law = self.parametric.certified and self.parametric.law.allocates and not self.contradicted
-        if self.headline == "isoflop" and not (beyond and law):
-            if beyond and (why := self.isoflop.no_line()):
+        law = self.law_answers
+        if self.approach(budget) == "isoflop":
+            if not self.isoflop.spans(budget) and (why := self.isoflop.no_line()):
                 raise WorkError(no_answer(self.isoflop, self.parametric, why))
-            answer = isoflop_optimum(self.isoflop, budget, self.largest, self.level)
+            answer = isoflop_optimum(self.isoflop, budget, self.largest, self.level, self.scale)
         else:
             assert self.spending is not None, "a law is certified only with costs"
-            answer = parametric_optimum(
-                self.parametric, self.spending, budget, self.largest, self.level, limit=self.limit
-            )
+            known = (self.spending, budget, self.largest, self.level)
+            answer = parametric_optimum(self.parametric, *known, limit=self.limit, scale=self.scale)
         if self.limit is not None and answer.limited is None and law and self.spending is not None:
             log_n = float(np.log(answer.N.value))
             answer = replace(answer, limited=limited_optimum(self.parametric, self.spending, budget, log_n, self.limit))
@@ -163,7 +177,7 @@ class Fit:
             wide = spanning(self.choices, self.spending, budget, log_n, answer.log_n_draws, self.level)
             wide = wide.covering(answer.N) if wide else None
         return replace(
-            answer,
+            in_own_unit(answer, self.scale),
             spanning=wide,
             sizes=read_off(self.sizes, float(np.log(answer.N.value))) if np.isfinite(answer.N.value) else {},
             unique=self.unique,
@@ -289,6 +303,7 @@ def fit(
         seed=seed,
         budgets=asked,
         limit=limit,
+        scale=table.scale,
         contradicted=contradicted,
         choices=alternatives(table, selection.fits, selection.weights) if judged and selection.fits else [],
         sizes=other_sizes(table),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.data.metrics import LOSS
 from analysis.rendering import tex
-from analysis.summary import data_format, interval_text
+from analysis.summary import data_format, interval_text, scale_in
 from scaling.units import format_count, format_flops
 
 GREEK = ("alpha", "beta", "gamma", "delta", "eta", "kappa")
@@ -24,7 +25,9 @@ def _answers(fit: dict[str, Any]) -> str:
     by = "isoFLOP minima" if fit["headline"] == "isoflop" else f"the law {equation(fit)}"
     level = f"{100 * fit['intervals']['level']:g}"
     method, drawn = tex(fit["intervals"]["method"] or "none"), fit["intervals"]["draws"] > 0
-    caption = rf"Compute-optimal model size $N^*$, data $D^*$ and loss $L^*$ by {by}; {level}\,\% intervals ({method})."
+    scale = scale_in(fit)
+    least = "loss $L^*$" if scale == LOSS else tex(scale.title)
+    caption = rf"Compute-optimal model size $N^*$, data $D^*$ and {least} by {by}; {level}\,\% intervals ({method})."
     if "a" in fit["exponents"]:
         caption += (
             f" $N^* \\propto C^a$ with $a = {interval_text(fit['exponents']['a'], lambda v: f'{v:.3f}', drawn)}$."
@@ -35,11 +38,16 @@ def _answers(fit: dict[str, Any]) -> str:
             _power(answer["budget"]) if answer["budget"] else "--",
             tex(interval_text(answer["N"], format_count, drawn, least="0")),
             tex(interval_text(answer["D"], data_format(fit), drawn, least="0")) if answer["D"] else "--",
-            tex(interval_text(answer["loss"], lambda value: f"{value:.4f}", drawn)) if answer["loss"] else "--",
+            tex(interval_text(answer["loss"], scale.text, drawn)) if answer["loss"] else "--",
         ]
         for answer in fit["optimum"]
     ]
-    return _table(caption, "rlll", ["$C$ (FLOPs)", "$N^*$", f"$D^*$ ({unit})", "$L^*$"], rows)
+    return _table(
+        caption,
+        "rlll",
+        ["$C$ (FLOPs)", "$N^*$", f"$D^*$ ({unit})", "$L^*$" if scale == LOSS else tex(scale.title)],
+        rows,
+    )
 
 
 def _law(fit: dict[str, Any]) -> str:

@@ -102,6 +102,8 @@ class Outputs:
         from analysis.store import save_fit
 
         folders = [self.out / slug for slug in slugs]
+        if any(study.metrics for study in studies):  # a folder of its own for each metric, within its group's
+            studies, folders = _with_metrics(studies, folders)
         files = [save_fit(study.fit, folder) for study, folder in zip(studies, folders, strict=True)]
         pictures = draw_all(
             studies, venue=self.venue, column=self.column, formats=("pdf", "png"), names=[HEADLINE_FIGURE]
@@ -147,6 +149,16 @@ class Outputs:
                 told = (f"{reason}: {', '.join(named)}" for reason, named in names_of.items())
                 self.tell(f"not drawn{of}: " + "; ".join(told))
         return pictures
+
+
+def _with_metrics(studies: Sequence[Study], folders: Sequence[Path]) -> tuple[list[Study], list[Path]]:
+    """Return each study and those of its metrics, and where each goes."""
+    found: list[tuple[Study, Path]] = []
+    for study, folder in zip(studies, folders, strict=True):
+        found.append((study, folder))
+        names = _slugs(list(study.metrics))
+        found += [(own, folder / name) for own, name in zip(study.metrics.values(), names, strict=True)]
+    return [study for study, _ in found], [folder for _, folder in found]
 
 
 def _slugs(labels: Sequence[str]) -> list[str]:

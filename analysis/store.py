@@ -13,6 +13,7 @@ from analysis.approaches.optimum import Spending
 from analysis.approaches.parametric import Certificate, Parametric
 from analysis.data.columns import FRAMES_AN_HOUR
 from analysis.data.costmodel import CostModel
+from analysis.data.metrics import Scale
 from analysis.engine.objectives import OBJECTIVES, Objective, log_mse, objective_named
 from analysis.judgement.choices import Choice
 from analysis.laws import LAWS, Law, law_named
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from analysis.fitting import Fit
 
 SCHEMA = 2
+BESIDE: dict[str, Any] = {"metrics": {}, "differences": [], "transfer": {}}
+"""What other metrics of the runs say, and what stands where none was asked for."""
 
 
 def to_dict(fit: Fit) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
             "limit": fit.limit,
             "data_unit": fit.data_unit,
             "loss": fit.loss_name,
+            "scale": fit.scale.to_dict(),
             "size": fit.size_name,
             "sizes": {name: list(knots) for name, knots in fit.sizes.items()},
             "cluster": parametric.cluster,
@@ -112,6 +116,7 @@ def to_dict(fit: Fit) -> dict[str, Any]:
             ],
             "judgement": fit.judgement,
             "contradicted": fit.contradicted,
+            **{part: fit.beside.get(part, empty) for part, empty in BESIDE.items()},
             "warnings": fit.warnings,
             "excluded": fit.excluded,
             "input": {**fit.source, "used": fit.used},
@@ -229,6 +234,8 @@ def load_fit(path: Path | str, *, law: Law | None = None) -> Fit:
         holdout=values["holdout"],
         judgement=values["judgement"],
         warnings=values["warnings"],
+        scale=Scale.from_dict(values.get("scale")),
+        beside={part: values[part] for part in BESIDE if values.get(part)},
     )
 
 
@@ -290,6 +297,7 @@ def _budget(fit: Fit, i: int) -> dict[str, Any]:
         "rows": p.rows,
         "center": p.center,
         "coefficients": p.coefficients,
+        "log": p.log,
         "sizes": [np.exp(p.low), np.exp(p.high)],
     }
 
@@ -307,6 +315,7 @@ def _parabola(row: dict[str, Any]) -> Parabola:
         high=float(np.log(row["sizes"][1])),
         censored=row["censored"],
         unique=float("inf") if row["unique"] is None else float(row["unique"]),
+        log=row.get("log", False),
     )
 
 

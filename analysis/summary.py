@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from analysis import beside
+from analysis.data.metrics import LOSS, Scale
 from analysis.estimates import level_text
+from analysis.laws import LAWS
 from analysis.rendering import Block, Line, Table, render
 from scaling.shape import FRAMES_PER_SECOND
 from scaling.units import format_count, format_flops, format_hours
@@ -14,10 +17,10 @@ SHOWN_EXCLUDED = 5
 SHOWN_BUDGETS = 20
 
 
-def summarise(fit: dict[str, Any], form: str = "text", *, details: bool = False) -> str:
-    """Return what `scaling-fit` prints for one group, as `text`, `html` or `latex`."""
+def summarise(fit: dict[str, Any], form: str = "text", *, details: bool = False, without: Collection[str] = ()) -> str:
+    """Return what `scaling-fit` prints for one group, as `text`, `html` or `latex`; `without` some parts."""
     parts = sections(fit)
-    shown = [name for name in parts if details or name != "details"]
+    shown = [name for name in parts if (details or name != "details") and name not in without]
     if form != "latex":
         return render([block for name in shown for block in parts[name]], form)
     from analysis.latex import latex
@@ -38,6 +41,9 @@ def sections(fit: dict[str, Any]) -> dict[str, list[Block]]:
         "law": _law(fit),
         "scores": _scores(fit),
         "details": detailed(fit),
+        "differences": beside.differences([fit]),
+        "transfer": beside.transfer(fit),
+        "failed": beside.failed(fit),
         "warnings": [Line(warning["message"], warning=True) for warning in fit["warnings"]],
         "excluded": _excluded(fit),
     }
@@ -47,9 +53,13 @@ def _headline(fit: dict[str, Any]) -> Line:
     source = fit["input"]
     label = f" [{fit['label']}]" if fit["label"] else ""
     columns = ", ".join(
-        f"{key} = {name}" for key, name in source.get("columns", {}).items() if key in "ndc" or key == "loss"
+        f"{key} = {name}"
+        for key, name in source.get("columns", {}).items()
+        if key in "ndc" or key in ("loss", "metric")
     )
-    return Line(f"{source['path']}{label}: {source['used']} of {source['rows']} runs used ({columns})")
+    scale = scale_in(fit)
+    metric = "" if scale == LOSS else f"; {scale.described}"
+    return Line(f"{source['path']}{label}: {source['used']} of {source['rows']} runs used ({columns}){metric}")
 
 
 def _answers(fit: dict[str, Any]) -> list[Block]:
@@ -59,7 +69,9 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
     approach = "isoFLOP minima" if fit["headline"] == "isoflop" else fit["law"]["equation"]
     repeats = f", of {data_format(fit)(fit['unique'])} unique data" if fit["unique"] else ""
     wide = any(answer["spanning"] for answer in fit["optimum"])
-    header = ["budget", "N*", *(["over laws and choices"] if wide else []), "D*", "L*", "within 0.5 %", "reach"]
+    scale = scale_in(fit)
+    least = "L*" if scale == LOSS else scale.title
+    header = ["budget", "N*", *(["over laws and choices"] if wide else []), "D*", least, "within 0.5 %", "reach"]
     rows, notes = [], []
     for answer in fit["optimum"]:
         budget = format_flops(answer["budget"]) if answer["budget"] else "this budget"
@@ -69,7 +81,7 @@ def _answers(fit: dict[str, Any]) -> list[Block]:
                 interval_text(answer["N"], format_count, drawn, least="0"),
                 *([_ends(answer["spanning"])] if wide else []),
                 interval_text(answer["D"], data_format(fit), drawn, least="0") if answer["D"] else "-",
-                interval_text(answer["loss"], lambda value: f"{value:.4f}", drawn) if answer["loss"] else "-",
+                interval_text(answer["loss"], scale.text, drawn) if answer["loss"] else "-",
                 f"{format_count(answer['near'][0])} - {format_count(answer['near'][1])}",
                 _times(answer["reach"]) if answer["reach"] else "-",
             ]
@@ -95,9 +107,10 @@ def _notes(answer: dict[str, Any], budget: str, fit: dict[str, Any]) -> list[str
     if answer["limited"]:
         limited = answer["limited"]
         data = data_format(fit)(limited["D"])
+        scale = scale_in(fit)
         notes.append(
-            f"at {budget} with at most {format_count(limited['limit'])} parameters: D {data}, loss "
-            f"{limited['loss']:.4f}, {limited['compute']:.2f}x the compute that the best size needs for it"
+            f"at {budget} with at most {format_count(limited['limit'])} parameters: D {data}, {scale.name} "
+            f"{scale.text(limited['loss'])}, {limited['compute']:.2f}x the compute that the best size needs for it"
         )
     return notes
 
@@ -127,7 +140,8 @@ def _budgets(fit: dict[str, Any]) -> list[Block]:
     ]
     if not rows:
         return [Line("isoFLOP: no budget has three sizes")]
-    noise = f"; deviation around the curves {isoflop['sigma']:.2g}" if isoflop["sigma"] else ""
+    known = isoflop["sigma"] and scale_in(fit) == LOSS  # of log odds it would tell nobody anything
+    noise = f"; deviation around the curves {isoflop['sigma']:.2g}" if known else ""
     curve = f" ({isoflop['curve']})" if isoflop["curve"] else ""
     more = [f"and {len(rows) - SHOWN_BUDGETS} more, in fit.json"] if len(rows) > SHOWN_BUDGETS else []
     header = ["budget", "runs", "sizes", "verdict", "N*", ""]
@@ -187,7 +201,12 @@ def _law(fit: dict[str, Any]) -> list[Block]:
     name += "" if fit["weights"].startswith("none") else f", weighted by {fit['weights']}"
     title = f"{fit['law']['equation']}   {name}, sum {objective['value']:.6g} over {objective['n']} runs"
     header = ["", "estimate", f"{level_text(fit['intervals']['level'])} ({method})"]
-    return [Table(title, header, rows, left=(0, 2), notes=[trust])]
+    scale, notes, known = scale_in(fit), [trust], LAWS.get(fit["law"]["name"])
+    if not scale.plain and known is not None and "E" in known.positive:
+        notes.insert(
+            0, f"L stands for {scale.words}, its E for {scale.title} {scale.text(scale.own(fit['params']['E']))}"
+        )
+    return [Table(title, header, rows, left=(0, 2), notes=notes)]
 
 
 def _scores(fit: dict[str, Any]) -> list[Block]:
@@ -249,6 +268,11 @@ def interval_text(estimate: dict[str, Any], show: Callable[[float], str], drawn:
     if not drawn:
         return text
     return f"{text} [{show(low) if low is not None else least}, {show(high) if high is not None else 'inf'}]"
+
+
+def scale_in(fit: dict[str, Any]) -> Scale:
+    """Return what the law of a fit is of; the loss in fits that were made before metrics had scales."""
+    return Scale.from_dict(fit.get("scale"))
 
 
 def data_format(fit: dict[str, Any]) -> Any:

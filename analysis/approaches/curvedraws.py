@@ -74,7 +74,7 @@ def _normal(curves: Curves, draws: int, rng: np.random.Generator) -> np.ndarray:
     out[:, curves.fitted, 3] = 0.0
     for group in curves.groups:
         members = curves.fitted if curves.kind == "skewed" else group
-        out[:, members, 3] = _skew_draws(curves, group, scale, rng)[:, None]
+        out[:, members, 3] = skew_draws(curves, group, scale, rng.uniform(size=draws))[:, None]
     for i in curves.fitted:
         x, loss = curves.data(i)
         design = basis(x, out[:, i, 3])
@@ -84,8 +84,8 @@ def _normal(curves: Curves, draws: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _skew_draws(curves: Curves, group: list[int], scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return draws of the skew of a group [draws], given those of the noise level."""
+def skew_draws(curves: Curves, group: list[int], scale: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return draws of the skew of a group [draws], given those of the noise level and of its rank, 0 to 1."""
     profile, log_volume = np.zeros(len(SKEWS)), np.zeros(len(SKEWS))
     for i in group:
         x, loss = curves.data(i)
@@ -96,7 +96,7 @@ def _skew_draws(curves: Curves, group: list[int], scale: np.ndarray, rng: np.ran
     weights = np.exp(log_p - log_p.max(1, keepdims=True))
     # the density between the points of the grid is a straight line: the distribution is drawn from by its inverse
     steps = np.concatenate([np.zeros((len(scale), 1)), np.cumsum((weights[:, 1:] + weights[:, :-1]) / 2, 1)], 1)
-    aim = rng.uniform(size=len(scale)) * steps[:, -1]
+    aim = levels * steps[:, -1]
     at = np.clip((steps <= aim[:, None]).sum(1), 1, len(SKEWS) - 1)
     rows = np.arange(len(scale))
     share = (aim - steps[rows, at - 1]) / (steps[rows, at] - steps[rows, at - 1])

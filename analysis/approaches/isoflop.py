@@ -22,6 +22,7 @@ from analysis.approaches.curvechoice import fit_curves
 from analysis.approaches.curvedraws import INTERVALS, draw_curves
 from analysis.approaches.curves import MIN_SIZES, WINDOW, WINDOW_SIZES, BudgetRuns, Curves, basis, lowest, minimum
 from analysis.data.costmodel import CostModel
+from analysis.data.metrics import LOSS
 from analysis.data.table import RunTable
 from analysis.engine.tails import t_tail
 
@@ -60,6 +61,8 @@ class Parabola:
     """Whether the plan dropped smaller sizes."""
     unique: float = float("inf")
     """Unique data of its runs, where some of them repeat it."""
+    log: bool = False
+    """Whether the curve goes through the logarithm: of a metric, whose noise grows with its odds."""
 
     @property
     def log_n(self) -> float:
@@ -69,17 +72,21 @@ class Parabola:
     @property
     def loss(self) -> float:
         """L* of the curve."""
-        return float(lowest(self.coefficients))
+        return float(self.turned(lowest(self.coefficients)))
 
     @property
     def curvature(self) -> float:
         """Half the second derivative at the minimum: L is about L* + curvature (log N - log N*)^2."""
         _, c1, c2, skew = self.coefficients
-        return float(c2 - skew * c1 / 2)
+        return float(c2 - skew * c1 / 2) * (self.loss if self.log else 1.0)
 
     def predict(self, log_n: np.ndarray) -> np.ndarray:
         """Return the curve's loss."""
-        return basis(np.asarray(log_n) - self.center, self.coefficients[3]) @ self.coefficients[:3]
+        return self.turned(basis(np.asarray(log_n) - self.center, self.coefficients[3]) @ self.coefficients[:3])
+
+    def turned(self, values: np.ndarray) -> np.ndarray:
+        """Return losses of what the curve goes through."""
+        return np.exp(values) if self.log else values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +149,7 @@ class IsoFlop:
 
     def loss_draws(self, i: int) -> np.ndarray:
         """Return draws of L* of a budget; NaN where a draw has no minimum."""
-        return lowest(self.draws[:, i])
+        return self.parabolas[i].turned(lowest(self.draws[:, i]))
 
     def exponents(self) -> dict[str, tuple[float, np.ndarray]] | None:
         """Return a and b of N* ~ C^a and D* ~ C^b with their draws: straight lines through the bracketed minima.
@@ -195,11 +202,12 @@ def fit_isoflop(
         (['bracketed', 'bracketed', 'bracketed'], 'one skew for all budgets, 0.03')
     """
     groups, skipped = budget_groups(table)
-    runs = table.runs
-    log_n, loss = np.log(runs["N"].to_numpy()), runs["loss"].to_numpy()
-    curves = fit_curves([BudgetRuns(log_n=log_n[rows], loss=loss[rows]) for _, rows in groups], curve)
+    curves = curves_of(table, curve)
     return IsoFlop(
-        parabolas=[_judge(curves, i, budget, runs, rows) for i, (budget, rows) in enumerate(groups)],
+        parabolas=[
+            _judge(curves, i, budget, table.runs, rows, log=table.scale != LOSS)
+            for i, (budget, rows) in enumerate(groups)
+        ],
         degrees=curves.degrees,
         sigma=curves.sigma,
         draws=draw_curves(curves, intervals, draws, rng),
@@ -210,7 +218,16 @@ def fit_isoflop(
     )
 
 
-def _judge(curves: Curves, i: int, budget: float, runs: pd.DataFrame, rows: np.ndarray) -> Parabola:
+def curves_of(table: RunTable, curve: str = "auto") -> Curves:
+    """Return the curves of a table's budgets, without verdicts: through the loss, or the logarithm of a metric's q."""
+    log_n, loss = np.log(table.runs["N"].to_numpy()), table.runs["loss"].to_numpy()
+    loss = loss if table.scale == LOSS else np.log(loss)
+    return fit_curves([BudgetRuns(log_n=log_n[rows], loss=loss[rows]) for _, rows in budget_groups(table)[0]], curve)
+
+
+def _judge(
+    curves: Curves, i: int, budget: float, runs: pd.DataFrame, rows: np.ndarray, *, log: bool = False
+) -> Parabola:
     """Return a budget's curve with its verdict."""
     points, part = curves.points[i], runs.iloc[rows]
     log_n = points.log_n[curves.used[i]]
@@ -226,6 +243,7 @@ def _judge(curves: Curves, i: int, budget: float, runs: pd.DataFrame, rows: np.n
         high=float(log_n.max()),
         censored=bool(part["censored"].eq("left").any()) if "censored" in part else False,
         unique=float(part["U"].iloc[0]) if repeating(part).any() else float("inf"),
+        log=log,
     )
     if i not in curves.fitted:
         return replace(p, status="too-few", reason=f"{len(points.sizes)} sizes, and a parabola needs {MIN_SIZES}")

@@ -114,8 +114,10 @@ def local_exponents(law: Law, theta: np.ndarray, spending: Spending, budget: flo
     return (n1 - n0) / (2 * EXPONENT_STEP), (d1 - d0) / (2 * EXPONENT_STEP)
 
 
-def near_optimal(law: Law, theta: np.ndarray, spending: Spending, budget: float) -> tuple[float, float]:
-    """Return the smallest and largest N whose loss is within 0.5 % of the best."""
+def near_optimal(
+    law: Law, theta: np.ndarray, spending: Spending, budget: float, near: float = NEAR
+) -> tuple[float, float]:
+    """Return the smallest and largest N whose loss is within a share of the best, half a percent."""
     theta = np.atleast_2d(theta)
     x = optimal_log_n(law, theta, spending, budget)[0]
     if not np.isfinite(x):
@@ -123,9 +125,9 @@ def near_optimal(law: Law, theta: np.ndarray, spending: Spending, budget: float)
     grid = np.linspace(x - BEYOND, x + BEYOND, 20 * GRID + 1)
     losses = spending.log_loss(law, theta, budget, grid)[0]
     middle = 10 * GRID
-    far = ~(losses <= losses[middle] + np.log1p(NEAR))
+    far = ~(losses <= losses[middle] + np.log1p(near))
     # the valley around N* and not another one far off; between grid points the loss is as good as straight
-    rise = losses - losses[middle] - np.log1p(NEAR)
+    rise = losses - losses[middle] - np.log1p(near)
     left = middle - int(np.argmax(far[middle::-1])) if far[:middle].any() else -1
     right = middle + int(np.argmax(far[middle:])) if far[middle:].any() else -1
     low = grid[0] if left < 0 else _crossing(grid, rise, left)

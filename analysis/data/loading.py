@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.columns import Column, find_columns
+from analysis.data.metrics import AUTO, find_metrics, measure
 from analysis.data.table import FLAGS_LEFT_OUT, RunTable, clean, file_sha256, filtered, split_flags
 from scaling.errors import InputError, did_you_mean
 from scaling.files import read_json_lines
@@ -37,6 +38,8 @@ def load(
     u: str | None = None,
     b: str | None = None,
     loss: str | None = None,
+    metric: str | None = None,
+    scale: str = AUTO,
     size: str | None = None,
     group: str | None = None,
     where: str | None = None,
@@ -55,6 +58,8 @@ def load(
         u: Column of the unique data.
         b: Column of the batch.
         loss: Column of the loss, or the name of a metric of the records.
+        metric: A downstream metric to fit in place of the loss, on its scale (`analysis.data.metrics`).
+        scale: `auto`, `logit` or `floor`: what the law of the metric is of.
         size: What counts as N: `params`, `total`, `encoder` or `flops_per_frame`, columns of a record.
         group: Column that splits the table.
         where: A pandas expression; rows for which it is false are left out.
@@ -99,7 +104,22 @@ def load(
         )
         tables.append(filtered(table, where) if where else table)
     tables[0].excluded.extend(unreadable)
-    return tables
+    return tables if metric is None else _measured(tables, metric, scale)
+
+
+def _measured(tables: list[RunTable], metric: str, asked: str) -> list[RunTable]:
+    """Return the groups that a metric can be fitted to; what keeps it from the others is a warning of the first."""
+    (scale,) = find_metrics(tables, [metric], asked)
+    found, failures = [], []
+    for table in tables:
+        try:
+            found.append(measure(table, scale))
+        except InputError as error:
+            failures.append(error)
+    if not found:
+        raise failures[0]
+    found[0].warnings.extend({"code": "no-metric", "message": str(error)} for error in failures)
+    return found
 
 
 def _unit(columns: dict[str, Column]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.columns import OPTIONAL, Column
+from analysis.data.metrics import LOSS, Scale
 from scaling.errors import InputError
 from scaling.units import parse_count
 
@@ -51,6 +52,8 @@ class RunTable:
     """What D counts; `frames` of 20 ms in records of speech."""
     source: dict[str, Any]
     """path, sha256, rows."""
+    scale: Scale = LOSS
+    """How `loss` stands for a metric; as it is, where it is the loss."""
 
     @property
     def repeats(self) -> bool:

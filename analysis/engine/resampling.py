@@ -131,7 +131,7 @@ def draw(
         theta = _normal(sample, draws, rng, labels)
         return Draws(theta=theta, failed=0, method=name, cluster=cluster)
     start = np.repeat(sample.theta[None], draws, axis=0)
-    y, w = _rows(sample, method, rng, labels)
+    y, w = rows_of_draws(sample, method, rng, labels)
     ends = _refit(sample, start, y, w)
     good = ends.converged
     return Draws(theta=ends.theta[good], failed=int((~good).sum()), method=name, cluster=cluster)
@@ -141,7 +141,9 @@ def _refit(sample: Sample, start: np.ndarray, y: Rows, w: Rows) -> Minima:
     return minimise(sample.surface, y, start, sample.refitted, weights=w)
 
 
-def _rows(sample: Sample, method: str, rng: np.random.Generator, labels: np.ndarray | None) -> tuple[Rows, Rows]:
+def rows_of_draws(
+    sample: Sample, method: str, rng: np.random.Generator, labels: np.ndarray | None
+) -> tuple[Rows, Rows]:
     """Return the observations and the weights of the draws, made block by block as they are used."""
     rows = len(sample.log_y)
     if method == "pairs":

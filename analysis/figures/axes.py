@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.data.columns import FRAMES_AN_HOUR
+from analysis.data.metrics import LOGIT, LOSS
 from analysis.figures.style import ZONE, flops_text, plain_text
 from scaling.units import format_count
 
@@ -191,15 +192,19 @@ def unique_axis(ax: Axes, data_unit: str) -> None:
         count_axis(ax, "x", f"unique data $U$ ({plain_text(data_unit)})")
 
 
-def loss_label(fit: Fit | RunTable) -> str:
-    """Return what the loss axis is called."""
+def loss_label(fit: Fit | RunTable, *, own: bool = False) -> str:
+    """Return what the loss axis is called; of a metric `own` says that it is shown in its own unit."""
+    if fit.scale != LOSS:
+        own = own or fit.scale.plain
+        what = "" if own else "odds of " if fit.scale.kind == LOGIT else "error of "
+        return what + plain_text((fit.scale.title if own else fit.scale.name).replace("_", " "), LETTERS)
     name = "validation loss" if fit.loss_name == "loss" else plain_text(fit.loss_name.replace("_", " "), LETTERS)
     return f"{name} $L$"
 
 
-def loss_axis(ax: Axes, fit: Fit) -> None:
+def loss_axis(ax: Axes, fit: Fit, *, own: bool = False) -> None:
     """Name the loss axis, and write its ticks without an offset."""
-    ax.set_ylabel(loss_label(fit))
+    ax.set_ylabel(loss_label(fit, own=own))
     low, high = ax.get_ylim()
     if ax.get_yscale() == "linear" and max(abs(low), abs(high)) >= 1e-4:
         ax.ticklabel_format(axis="y", useOffset=False, style="plain")

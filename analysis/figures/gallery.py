@@ -17,6 +17,7 @@ from analysis.figures import (
     contours,
     corner,
     cost,
+    differences,
     drift,
     envelope,
     epochs,
@@ -29,6 +30,7 @@ from analysis.figures import (
     ratio,
     recipes,
     residuals,
+    transfer,
     ucurve,
     unique,
 )
@@ -40,8 +42,8 @@ from analysis.figures.style import DEFAULT_VENUE, width_of
 DRAWINGS: dict[str, Drawing] = {
     module.FIGURE.name: module.FIGURE
     for module in (
-        isoflop, allocation, ratio, envelope, contours, limits, ucurve, recipes, unique, epochs, residuals, forecast,
-        drift, laws, corner, profiles, cost, progress,
+        isoflop, allocation, ratio, envelope, contours, limits, ucurve, transfer, differences, recipes, unique, epochs,
+        residuals, forecast, drift, laws, corner, profiles, cost, progress,
     )
 }  # fmt: skip
 """By name, in the order of a report."""

@@ -52,14 +52,28 @@ def plot_isoflop(study: Study, ax: Axes | None = None) -> Axes:
             label += f", {format_count(p.unique)} unique"
         label = label if counts else f"{label} ({p.status})"
         marker = MARKERS[i % len(MARKERS)] if len(parabolas) <= MOST_NAMED and len(part) <= MANY else "o"
-        points(ax, part["N"], part["loss"], marker=marker, color=colour, label=label, of=len(runs))
+        points(
+            ax,
+            part["N"],
+            fit.scale.own(part["loss"].to_numpy()),
+            marker=marker,
+            color=colour,
+            label=label,
+            of=len(runs),
+        )
         if p.status != "too-few":
             x = _curve(p)
-            ax.plot(np.exp(x), p.predict(x), "-" if counts else "--", color=colour, alpha=1 if counts else 0.6)
+            ax.plot(
+                np.exp(x),
+                fit.scale.own(p.predict(x)),
+                "-" if counts else "--",
+                color=colour,
+                alpha=1 if counts else 0.6,
+            )
     for i in _counting(fit):
         _minimum(ax, fit, i)
     size_axis(ax)
-    loss_axis(ax, fit)
+    loss_axis(ax, fit, own=True)
     _name_budgets(ax, parabolas)
     return ax
 
@@ -91,26 +105,29 @@ def _name_budgets(ax: Axes, parabolas: list[Parabola]) -> None:
 
 
 def isoflop_data(study: Study) -> pd.DataFrame:
-    """Return what the figure shows as a table: runs, then minima, then the curves."""
-    fit, runs = study.fit, study.runs
+    """Return what the figure shows as a table: runs, then minima, then the curves; a metric in its own unit."""
+    fit, runs, own = study.fit, study.runs, study.fit.scale.own
     rows: list[dict[str, Any]] = []
     for p in fit.isoflop.parabolas:
         part = runs.iloc[p.rows]
         rows += [
             {"kind": "run", "budget": p.budget, "N": n, "loss": loss, "row": row}
-            for n, loss, row in zip(part["N"], part["loss"], part["row"], strict=True)
+            for n, loss, row in zip(part["N"], own(part["loss"].to_numpy()), part["row"], strict=True)
         ]
     for i in _counting(fit):
         p, N = fit.isoflop.parabolas[i], _size_interval(fit, i)
-        rows.append({"kind": "minimum", "budget": p.budget, "N": N.value, "loss": p.loss, "low": N.low, "high": N.high})
+        rows.append(
+            {"kind": "minimum", "budget": p.budget, "N": N.value, "loss": own(p.loss), "low": N.low, "high": N.high}
+        )
     for p in fit.isoflop.parabolas:
         if p.status != "too-few":
             x = _curve(p)
             rows += [
                 {"kind": "curve", "budget": p.budget, "N": n, "loss": loss}
-                for n, loss in zip(np.exp(x), p.predict(x), strict=True)
+                for n, loss in zip(np.exp(x), own(p.predict(x)), strict=True)
             ]
-    return pd.DataFrame(rows, columns=["kind", "budget", "N", "loss", "low", "high", "row"])
+    frame = pd.DataFrame(rows, columns=["kind", "budget", "N", "loss", "low", "high", "row"])
+    return frame.rename(columns={"loss": fit.scale.name})
 
 
 def _counting(fit: Fit) -> list[int]:
@@ -130,11 +147,12 @@ def _size_interval(fit: Fit, i: int) -> Estimate:
 def _minimum(ax: Axes, fit: Fit, i: int) -> None:
     """Draw one minimum: the interval of N* as a bar, cut at the sizes, and an open diamond."""
     p, N = fit.isoflop.parabolas[i], _size_interval(fit, i)
+    lowest = fit.scale.own(p.loss)
     if len(fit.isoflop.draws):
         wide = [0.0 if N.low is None else N.low, np.inf if N.high is None else N.high]
         ends = np.clip(wide, np.exp(p.low), np.exp(p.high))
-        ax.plot(ends, [p.loss, p.loss], "-", color="black", linewidth=0.9, zorder=4)
-    ax.plot([N.value], [p.loss], "D", markerfacecolor="white", markeredgecolor="black", markersize=5, zorder=5)
+        ax.plot(ends, [lowest, lowest], "-", color="black", linewidth=0.9, zorder=4)
+    ax.plot([N.value], [lowest], "D", markerfacecolor="white", markeredgecolor="black", markersize=5, zorder=5)
 
 
 def _draw(studies: Sequence[Study], figure: Figure) -> None:

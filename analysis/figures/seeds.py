@@ -32,16 +32,12 @@ MOST_GROUPS = 7
 """Colours that a reader can tell apart."""
 SAME_SIZE, SAME_COMPUTE = 0.02, 0.1
 """Distances of logarithms within which sizes, or compute that no budget names, count as one."""
-OWN_TASK = ("metric_accuracy",)
-"""Metrics of what the objective itself predicts: as little comparable between objectives as their losses."""
 
 
 def quantities(groups: Sequence[Group]) -> list[str]:
     """Return what the groups may share an axis of: the loss where it means one thing, and downstream metrics."""
     found = metrics_of(groups)
-    if one_loss(groups):
-        return ["loss", *found]
-    return [name for name in found if name not in OWN_TASK]
+    return ["loss", *found] if one_loss(groups) else found
 
 
 def one_loss(groups: Sequence[Group]) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from analysis.asked import VARIANCE, row_weights
+from analysis.comparison.joint import sample_of
 from analysis.data.points import Points
 from analysis.engine.resampling import Sample
 from analysis.estimates import level_text
@@ -44,6 +45,8 @@ class Group:
     """Runs that belong together, whether or not they allow a fit."""
 
     table: RunTable
+    metrics: Mapping[str, Study] = field(default_factory=dict)
+    """Fits of metrics of the same runs."""
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -95,16 +98,7 @@ class Study(Group):
     @cached_property
     def sample(self) -> Sample:
         """The fit as its objective's derivatives need it; only for a law that stands."""
-        parametric, weighting = self.fit.parametric, self.fit.weighting
-        column = VARIANCE if weighting.startswith(VARIANCE) else weighting.removeprefix("column ")
-        weights = None if weighting.startswith("none") else row_weights(self.table, column)[0]
-        return Sample(
-            surface=parametric.law.surface(self.points),
-            log_y=np.log(self.runs["loss"].to_numpy()),
-            theta=parametric.theta,
-            objective=parametric.objective,
-            weights=weights,
-        )
+        return sample_of(self.table, self.fit)
 
     def band_label(self, approach: str) -> str:
         """Return what a band is: its level and how it was made, as `95 % (residual bootstrap)`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from analysis.data.metrics import is_metric, larger_is_better
 from analysis.figures.axes import LETTERS, axes_or_new, letter, loss_label, points, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Group, Study
@@ -18,15 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HIGHER = ("map", "bleu", "acc", "accuracy", "f1", "rank")
-"""Metrics that are better when they are higher; the others are errors."""
-METRIC = re.compile(rf"(^|_)(wer|per|cer|eer|ter|der|error_rate|perplexity|{'|'.join(HIGHER)})$", re.IGNORECASE)
-"""Columns of a table that are downstream metrics by their name; those of records begin with `metric_`."""
-NOT_DOWNSTREAM = {"metric_constant_loss", "metric_clips", "metric_skipped_steps", "metric_labels_used",
-                  "metric_label_entropy", "metric_code_perplexity"}  # fmt: skip
-ERROR_OF = "_se"
-"""Ends the column of a metric's standard error."""
-MOST_METRICS, MOST_STUDIES = 3, 6
+MOST_METRICS, MOST_STUDIES = 4, 6
 POINTS = 100
 LEAST_SIZES = 3
 TITLE, EM, AT, LEFT = 7.5, 0.55 / 72, 8, 0.5
@@ -59,7 +51,7 @@ def plot_ucurve(study: Study, ax: Axes | None = None, *, value: str = "loss") ->
         ax.plot([row["N"]], [row["value"]], "D", color="black", markerfacecolor="white", zorder=5)
     size_axis(ax)
     ax.set_xlabel("model size $N$")
-    ax.set_ylabel(loss_label(study.fit) if value == "loss" else plain_text(metric_text(value), LETTERS))
+    ax.set_ylabel(loss_label(study.fit, own=True) if value == "loss" else plain_text(metric_text(value), LETTERS))
     return ax
 
 
@@ -67,17 +59,20 @@ def ucurve_data(study: Study, value: str = "loss") -> pd.DataFrame:
     """Return {kind, N, value, low, high} at one budget: the runs, a curve through them, and its minimum."""
     chosen, rows = _budget(study)
     runs = study.runs.iloc[rows]
-    shown = pd.to_numeric(runs[value], errors="coerce")
+    own = study.fit.scale.own if value == "loss" else np.asarray
+    shown = pd.Series(own(pd.to_numeric(runs[value], errors="coerce")), index=runs.index)
     runs, shown = runs[shown.notna()], shown[shown.notna()]
     parts = [pd.DataFrame({"kind": "run", "N": runs["N"], "value": shown})]
     p = study.fit.isoflop.parabolas[chosen]
     if value == "loss" and p.status != "too-few":
         x = np.linspace(p.low, p.high, POINTS)
-        parts.append(pd.DataFrame({"kind": "curve", "N": np.exp(x), "value": p.predict(x)}))
+        parts.append(pd.DataFrame({"kind": "curve", "N": np.exp(x), "value": own(p.predict(x))}))
         if p.status == "bracketed":
             low, high = _ends(study, chosen, p.low, p.high)
             parts.append(
-                pd.DataFrame({"kind": ["minimum"], "N": np.exp(p.log_n), "value": p.loss, "low": low, "high": high})
+                pd.DataFrame(
+                    {"kind": ["minimum"], "N": np.exp(p.log_n), "value": own(p.loss), "low": low, "high": high}
+                )
             )
     elif value != "loss" and runs["N"].nunique() > LEAST_SIZES:
         log_n = np.log(runs["N"].to_numpy())
@@ -92,20 +87,18 @@ def ucurve_data(study: Study, value: str = "loss") -> pd.DataFrame:
 
 def _best(curve: np.polynomial.Polynomial, metric: str) -> float | None:
     """Return where a parabola is best: its lowest point for an error, its highest for an accuracy; None elsewhere."""
-    named = METRIC.search(metric)
-    if named is None:
+    higher = larger_is_better(metric)
+    if higher is None:
         return None
-    bend = curve.deriv(2)(0.0) * (-1 if named[2].lower() in HIGHER else 1)
+    bend = curve.deriv(2)(0.0) * (-1 if higher else 1)
     return float(curve.deriv().roots()[0].real) if bend > 0 else None
 
 
 def metrics_of(studies: Sequence[Group]) -> list[str]:
-    """Return the columns of downstream metrics that every group has numbers in, at most three."""
+    """Return the columns of downstream metrics that every group has numbers in, at most four."""
     found = []
     for name in map(str, studies[0].runs.columns):
-        if name == studies[0].table.loss_name or name in NOT_DOWNSTREAM or name.endswith(ERROR_OF):
-            continue
-        if name.startswith("metric_") or METRIC.search(name):
+        if is_metric(name) and name != studies[0].table.loss_name:
             numbers = [pd.to_numeric(s.runs[name], errors="coerce") for s in studies if name in s.runs]
             if len(numbers) == len(studies) and all(n.notna().sum() >= LEAST_SIZES for n in numbers):
                 found.append(name)

@@ -167,7 +167,7 @@ def _score(
             status = f"{rows.sum()} runs below the cut for {parameters} parameters"
             break
         fitted, _ = fit_points(
-            x.take(rows), loss[rows], law, objective, starts=_starts(law, x.take(rows), loss[rows]), second=0
+            x.take(rows), loss[rows], law, objective, starts=starts_of(law, x.take(rows), loss[rows]), second=0
         )
         squared, mape, r2 = evaluate(fitted, x.take(~rows), loss[~rows])
         if not np.isfinite(squared).all():
@@ -192,7 +192,7 @@ def _score(
     )
 
 
-def _starts(law: Law, x: Points, loss: np.ndarray) -> np.ndarray:
+def starts_of(law: Law, x: Points, loss: np.ndarray) -> np.ndarray:
     """Return the starts of a law that lie nearest to the losses."""
     starts = law.starts(x, loss)
     with np.errstate(all="ignore"):
