@@ -15,7 +15,9 @@ WIDE_TOO = ("isoflop", "curve", "factorial")
 ALL = set(DRAWINGS)
 OF_THE_LAW = {"contours", "limits", "residuals", "forecast", "corner", "profiles"}
 JUDGED = {"drift", "laws"}
-OF_GROUPS = {"recipes", "unique"}
+OF_METRICS = {"transfer", "differences"}
+"""Of metrics that were fitted beside the loss."""
+OF_GROUPS = {"recipes", "unique"} | OF_METRICS
 """Of several groups, or of several amounts of unique data."""
 MISSING = {
     "isoflop": {"epochs", "progress"} | OF_GROUPS,
@@ -23,7 +25,7 @@ MISSING = {
     "single": ALL - {"isoflop", "cost", "ucurve"},
     "curve": ALL - {"isoflop", "ucurve"},
     "factorial": {"epochs", "progress", "cost"} | OF_GROUPS,
-    "repeated": {"isoflop", "ucurve", "progress", "cost", "recipes"} | JUDGED,
+    "repeated": {"isoflop", "ucurve", "progress", "cost", "recipes"} | OF_METRICS | JUDGED,
     "thousandth": {"epochs", "progress"} | JUDGED | OF_GROUPS,
     "thousand": {"epochs", "progress"} | JUDGED | OF_GROUPS,
 }
