@@ -153,6 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
     probe.add_argument(
         "--baselines", action="store_true", help="also raw log-Mel features, and every encoder untrained"
     )
+    probe.add_argument("--workers", type=int, help="encoders at a time (default: one a core, or one on a GPU)")
     defaults = ProbeSettings()
     for option, default, text in (
         ("--hours", defaults.hours, "labelled audio to learn from"),

@@ -279,7 +279,10 @@ def probe(args: argparse.Namespace) -> int:
         cache_gb=numbers["cache_gb"],
         seconds=float("inf"),
     )
-    table, whole = probe_all(find_probings(args.runs, baselines=args.baselines), settings, args.corpus)
+    if args.workers is not None and args.workers < 1:
+        raise InputError("at least one process works", where="--workers", value=args.workers, remedy="write 1")
+    probings = find_probings(args.runs, baselines=args.baselines)
+    table, whole = probe_all(probings, settings, args.corpus, workers=args.workers)
     print(table)
     return 0 if whole else 1
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +41,10 @@ class Probing:
     """Empty for a trained encoder; RAW or RANDOM."""
     about: tuple[str, ...] = ("", "", "")
     """Objective, N and budget, for the table."""
+
+
+Work = tuple[Probing, ProbeSettings, Path]
+"""An encoder, how to probe it, and its labelled corpus."""
 
 
 def find_probings(names: list[str], *, baselines: bool) -> list[Probing]:
@@ -96,41 +103,73 @@ def _completed(folder: SweepFolder, run_id: str) -> bool:
     return record is not None and record.status == "completed"
 
 
-def probe_all(probings: list[Probing], settings: ProbeSettings, corpus: Path | None) -> tuple[str, bool]:
-    """Probe encoders one after another; what is done is passed over. Return a table, and whether all were done.
+def probe_all(
+    probings: list[Probing], settings: ProbeSettings, corpus: Path | None, *, workers: int | None = None
+) -> tuple[str, bool]:
+    """Probe encoders; what is done is passed over. Return a table, and whether all were done.
 
     Args:
         probings: What to probe.
         settings: How.
         corpus: Labelled audio; each run's own corpus when not given.
+        workers: Processes; one a core when not given, and one where there is a GPU.
 
     Raises:
         InputError: When a run left no weights, its corpus is gone, or labels are missing.
     """
     from scaling.speech.corpus.store import Corpus
+    from scaling.speech.features import make_features
     from scaling.speech.probes.needs import check_labels
+
+    corpora = {one: corpus or _corpus_of(one) for one in probings}
+    for path in dict.fromkeys(corpora.values()):
+        opened = Corpus(path)
+        check_labels(opened, settings, where="probe")
+        make_features(opened)  # once, before several processes read them
+    work = [(one, settings, corpora[one]) for one in probings]
+    found: list[tuple[dict[str, float], tuple[str, ...]]] = []
+    for one, (metrics, left, seconds) in zip(probings, _each(work, workers), strict=True):
+        found.append((metrics, left))
+        what = f"{one.name} {one.kind or 'trained'}"
+        print(f"[{len(found)}/{len(probings)}] {what}: {seconds:.0f} s", file=sys.stderr, flush=True)
+        if left:
+            print(f"! {what}: left undone after {settings.seconds:g} s: {', '.join(left)}", file=sys.stderr)
+    names = [metric for metric in METRICS if _asked(metric, settings)]
+    rows = [
+        [one.name, one.kind or "trained", *one.about, *(_shown(metrics, name) for name in names)]
+        for one, (metrics, _) in zip(probings, found, strict=True)
+    ]
+    heads = ["encoder", "", "objective", "N", "budget", *(name.replace("_", " ") for name in names)]
+    return format_table(heads, rows), not any(left for _, left in found)
+
+
+def _each(work: list[Work], workers: int | None) -> Iterator[tuple[dict[str, float], tuple[str, ...], float]]:
+    """Yield what came of each piece of work in order, done by several processes with a thread each."""
+    import torch
+
+    count = min(workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1), len(work))
+    if count == 1:
+        yield from map(_probe_one, work)
+        return
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+        yield from pool.map(_probe_one, work)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _probe_one(work: Work) -> tuple[dict[str, float], tuple[str, ...], float]:
+    """Return metrics, what was left undone, and seconds; called in a process of its own."""
+    from scaling.speech.corpus.store import Corpus
     from scaling.speech.probes.run import probe
 
-    corpora: dict[Path, Corpus] = {}
-    rows: list[list[str]] = []
-    left: dict[str, tuple[str, ...]] = {}
-    for number, one in enumerate(probings, 1):
-        path = corpus or _corpus_of(one)
-        if path not in corpora:
-            corpora[path] = Corpus(path)
-            check_labels(corpora[path], settings, where="probe")
-        source = _source(one, corpora[path])
-        found = probe(source, corpora[path], settings, one.file)
-        if found.left:
-            left[one.name] = found.left
-        what = one.kind or "trained"
-        print(f"[{number}/{len(probings)}] {one.name} {what}: {found.seconds:.0f} s", file=sys.stderr, flush=True)
-        shown = [_shown(found.metrics, metric) for metric in METRICS if _asked(metric, settings)]
-        rows.append([one.name, what, *one.about, *shown])
-    heads = ["encoder", "", "objective", "N", "budget", *(m.replace("_", " ") for m in METRICS if _asked(m, settings))]
-    for name, probes in left.items():
-        print(f"! {name}: left undone after {settings.seconds:g} s: {', '.join(probes)}", file=sys.stderr)
-    return format_table(heads, rows), not left
+    one, settings, path = work
+    corpus = Corpus(path)
+    found = probe(_source(one, corpus), corpus, settings, one.file)
+    return found.metrics, found.left, found.seconds
 
 
 def _asked(metric: str, settings: ProbeSettings) -> bool:
