@@ -14,7 +14,8 @@ from sweeps.plan import make_plan
 
 from .helpers import PAIR, submitted
 
-SHORT = [
+SHORT = ["--task", "frames", "--task", "rank", "--hours", "0.02", "--test-hours", "0.01"]
+SHORT += ["--epochs", "1", "--seeds", "1"]
     "--task",
     "frames",
     "--task",
