@@ -71,6 +71,8 @@ def format_totals(plan: Plan, executor: str | None = None) -> str:
     for name in ("dropped", "refused"):
         if totals[name]:
             text += f", {totals[name]} {name}"
+    if plan.grid.probes:
+        text += f"; each is probed afterwards, which the time leaves out: {', '.join(plan.grid.probes.probes)}"
     return text
 
 

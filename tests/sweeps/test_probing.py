@@ -16,19 +16,6 @@ from .helpers import PAIR, submitted
 
 SHORT = ["--task", "frames", "--task", "rank", "--hours", "0.02", "--test-hours", "0.01"]
 SHORT += ["--epochs", "1", "--seeds", "1"]
-    "--task",
-    "frames",
-    "--task",
-    "rank",
-    "--hours",
-    "0.02",
-    "--test-hours",
-    "0.01",
-    "--epochs",
-    "1",
-    "--seeds",
-    "1",
-]
 
 
 @pytest.fixture

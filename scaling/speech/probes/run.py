@@ -46,7 +46,6 @@ def probe(
     file: Path,
     *,
     stop: Callable[[], bool] = lambda: False,
-    show: Callable[[str, dict[str, float]], None] = lambda name, metrics: None,
 ) -> Probed:
     """Do the probes that a file does not hold yet, and return the metrics of all that are asked for.
 
@@ -56,35 +55,30 @@ def probe(
         settings: Which probes, and how.
         file: Where scores are kept, under their `probe_id`; each is there as soon as its probe is done.
         stop: Asked between steps whether to stop.
-        show: Told each probe's metrics as they come.
 
     Raises:
         InputError: When labels are missing.
     """
     begun = time.monotonic()
     of = probe_id(corpus, settings)
-    bench = Bench(source, Labels(corpus), settings, file.parent, stop)
+    bench = Bench(source, Labels(corpus), settings, stop)
     metrics: dict[str, float] = {}
     left: list[str] = []
-    try:
-        for name in (name for name in PROBES if name in settings.probes):
-            kept = scores_in(file, of).get(name)
-            if kept is None:
-                if stop() or time.monotonic() - begun > settings.seconds:
-                    left.append(name)
-                    continue
-                try:
-                    scores = TASKS[name](bench)
-                except Stopped:
-                    left.append(name)
-                    continue
-                kept = {metric: value for metric, (value, _) in scores.items()}
-                kept |= {metric + SE: error for metric, (_, error) in scores.items() if error == error}  # not NaN
-                _keep(file, of, {**settings.protocol, "corpus": corpus.hash}, name, kept)
-                show(name, kept)
-            metrics |= kept
-    finally:
-        bench.close()
+    for name in (name for name in PROBES if name in settings.probes):
+        kept = scores_in(file, of).get(name)
+        if kept is None:
+            if stop() or time.monotonic() - begun > settings.seconds:
+                left.append(name)
+                continue
+            try:
+                scores = TASKS[name](bench)
+            except Stopped:
+                left.append(name)
+                continue
+            kept = {metric: value for metric, (value, _) in scores.items()}
+            kept |= {metric + SE: error for metric, (_, error) in scores.items() if error == error}  # not NaN
+            _keep(file, of, {**settings.protocol, "corpus": corpus.hash}, name, kept)
+        metrics |= kept
     return Probed(metrics=metrics, id=of, left=tuple(left), seconds=time.monotonic() - begun)
 
 

@@ -10,15 +10,15 @@ so the mean of a clip's sum is the sum of its layers' means, and clips that are 
 
 from __future__ import annotations
 
-import shutil
+import errno
+import math
+import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from scaling.files import TEMPORARY_PREFIX
 from scaling.speech.probes.labels import Clip
 from scaling.speech.reading import Source
 
@@ -28,37 +28,29 @@ SMALLEST_DEVIATION = 1e-4
 class FrameStates:
     """States of every frame of some clips, [frames, layers, width]; the first `train` clips set the scale.
 
-    Use as a context manager: what is on disk goes at the end.
-
     Attributes:
         starts: First frame of each clip, and the number of frames: [clips + 1].
         layers: Layers, the first one's input counted.
         width: Values a frame and layer.
-        cached: Whether the states are on disk; else they are computed at every reading, with the same result.
+        size: Bytes of all states in half precision.
     """
 
-    def __init__(self, source: Source, clips: Sequence[Clip], *, train: int, folder: Path, cache_gb: float) -> None:
+    def __init__(self, source: Source, clips: Sequence[Clip], *, train: int, cache_gb: float) -> None:
         """Compute them.
 
         Args:
             source: Makes the states.
             clips: Training clips, then test clips.
             train: How many of them are for training.
-            folder: Where the cache goes.
-            cache_gb: The most that it may take.
+            cache_gb: The most that they may take on disk, in a file without a name in the folder for temporaries
+                (TMPDIR), which goes with the process.
         """
         self._source, self._clips = source, list(clips)
         self.starts = np.concatenate([[0], np.cumsum([clip.count for clip in clips])])
         self.layers, _, self.width = self._read(0).shape
-        size = 2 * int(self.starts[-1]) * self.layers * self.width
-        self.cached = size <= cache_gb * 1e9
-        self._folder: Path | None = None
-        self._array: np.ndarray | None = None
-        if self.cached:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(dir=folder, prefix=f"{TEMPORARY_PREFIX}states-"))
-            shape = (int(self.starts[-1]), self.layers, self.width)
-            self._array = np.memmap(self._folder / "states.f16", dtype=np.float16, mode="w+", shape=shape)
+        shape = (int(self.starts[-1]), self.layers, self.width)
+        self.size = 2 * math.prod(shape)
+        self._array = _nameless(shape) if self.size <= cache_gb * 1e9 else None
         sums, squares = np.zeros((self.layers, self.width)), np.zeros((self.layers, self.width))
         for i in range(len(self._clips)):
             states = self._read(i).numpy()
@@ -71,15 +63,10 @@ class FrameStates:
         deviation = np.sqrt(np.maximum(squares / self.starts[train] - mean**2, SMALLEST_DEVIATION**2))
         self._mean, self._deviation = (torch.from_numpy(x).float() for x in (mean, deviation))
 
-    def __enter__(self) -> FrameStates:
-        """Return it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the cache."""
-        self._array = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    @property
+    def cached(self) -> bool:
+        """Whether the states are on disk; else they are computed at every reading, with the same result."""
+        return self._array is not None
 
     def clip(self, number: int) -> torch.Tensor:
         """Return the standardised states of a clip, [frames, layers, width]."""
@@ -99,6 +86,18 @@ class FrameStates:
     def _read(self, number: int) -> torch.Tensor:
         clip = self._clips[number]
         return self._source.states(clip.utterance, clip.first, clip.count)
+
+
+def _nameless(shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return an array of half precision in a file that has no name, or None where the disk has no room for it."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, 2 * math.prod(shape))  # a write beyond a full disk would kill us
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            return None
+        return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
 
 
 def pooled(source: Source, clips: Sequence[Clip], *, train: int) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,8 +58,6 @@ class Bench:
     source: Source
     labels: Labels
     settings: ProbeSettings
-    folder: Path
-    """Where the cache of states goes."""
     stop: Callable[[], bool] = lambda: False
     _speech: tuple[Split, FrameStates] | None = field(default=None, init=False)
 
@@ -72,16 +69,10 @@ class Bench:
                 self.source,
                 [*split.train, *split.test],
                 train=len(split.train),
-                folder=self.folder,
                 cache_gb=self.settings.cache_gb,
             )
             self._speech = split, states
         return self._speech
-
-    def close(self) -> None:
-        """Remove what is on disk."""
-        if self._speech is not None:
-            self._speech[1].__exit__()
 
     def seeds(self, one: Callable[[int], tuple[float, float]]) -> tuple[float, float]:
         """Return the score over all seeds, from that of each and its standard error."""

@@ -1,6 +1,7 @@
 """Probes of encoders on real audio: labels, states, what heads learn, what is kept, and what is refused."""
 
 import dataclasses
+import errno
 import itertools
 import json
 
@@ -125,20 +126,35 @@ def test_a_part_of_an_utterance_has_its_frames_for_both_front_ends(corpus):
     assert torch.equal(raw.states(u, 7, 20), raw.states(u)[:, 7:27])
 
 
-def test_states_are_the_same_from_the_cache_and_computed_again(corpus, tmp_path):
+def test_states_are_the_same_from_the_cache_and_computed_again(corpus):
     labels = Labels(corpus)
     clips = [labels.whole(u) for u in corpus.subset()[:3]]
     source = Reader(corpus, weights_of(corpus))
-    with (
-        FrameStates(source, clips, train=2, folder=tmp_path, cache_gb=1) as kept,
-        FrameStates(source, clips, train=2, folder=tmp_path, cache_gb=1e-9) as again,
-    ):
-        assert (kept.cached, again.cached) == (True, False)
-        assert all(torch.equal(kept.clip(i), again.clip(i)) for i in range(3))
-        frames = torch.cat([kept.clip(0), kept.clip(1)])
-        assert torch.allclose(frames.mean(0), torch.zeros_like(frames[0]), atol=1e-3)
-        assert torch.allclose(frames.std(0), torch.ones_like(frames[0]), atol=1e-2)
-    assert list(tmp_path.iterdir()) == [], "the cache goes at the end"
+    kept = FrameStates(source, clips, train=2, cache_gb=1)
+    again = FrameStates(source, clips, train=2, cache_gb=1e-9)
+    assert (kept.cached, again.cached) == (True, False)
+    assert all(torch.equal(kept.clip(i), again.clip(i)) for i in range(3))
+    frames = torch.cat([kept.clip(0), kept.clip(1)])
+    assert torch.allclose(frames.mean(0), torch.zeros_like(frames[0]), atol=1e-3)
+    assert torch.allclose(frames.std(0), torch.ones_like(frames[0]), atol=1e-2)
+
+
+def test_a_disk_without_room_is_no_failure(corpus, monkeypatch):
+    labels = Labels(corpus)
+    clips = [labels.whole(u) for u in corpus.subset()[:2]]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    assert not FrameStates(RawReader(corpus), clips, train=1, cache_gb=1).cached
+
+
+def test_the_cache_leaves_no_file(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    clips = [Labels(corpus).whole(u) for u in corpus.subset()[:2]]
+    assert FrameStates(RawReader(corpus), clips, train=1, cache_gb=1).cached
+    assert list(tmp_path.iterdir()) == [], "it has no name even while it is used"
 
 
 def test_the_mean_of_a_weighted_sum_is_the_weighted_sum_of_means(corpus):
@@ -192,18 +208,16 @@ def test_a_perfect_encoder_scores_perfectly_and_noise_does_not(crowd, tmp_path):
         return torch.tensor([number[name] for name in labels.frame_phones(clip)])
 
     settings = dataclasses.replace(QUICK, epochs=6)
-    bench = tasks.Bench(Oracle(labels, phones, len(names)), labels, settings, tmp_path)
+    bench = tasks.Bench(Oracle(labels, phones, len(names)), labels, settings)
     assert tasks.frames(bench)["frame_phone_accuracy"][0] > 0.98  # a few phones never occur in training
     found = tasks.clusters(bench)
     assert found["pnmi"][0] > 0.85
     assert tasks.phones(bench)["phone_error_rate"][0] < 0.35  # repeated phones cannot be told apart
-    bench.close()
     voice = Oracle(labels, lambda clip: torch.full((clip.count,), labels.speaker(clip)), 9)
-    assert tasks.speakers(tasks.Bench(voice, labels, settings, tmp_path))["speaker_accuracy"] == (1.0, 0.0)
+    assert tasks.speakers(tasks.Bench(voice, labels, settings))["speaker_accuracy"] == (1.0, 0.0)
     deaf = Oracle(labels, lambda clip: torch.arange(clip.count) % 7, 7)
-    blind = tasks.Bench(deaf, labels, settings, tmp_path)
+    blind = tasks.Bench(deaf, labels, settings)
     assert tasks.frames(blind)["frame_phone_accuracy"][0] < 0.3
-    blind.close()
 
 
 def test_every_probe_of_speech_gives_its_metrics_with_errors(crowd, tmp_path):
@@ -297,11 +311,10 @@ def test_an_empty_transcript_is_named_with_its_utterance(corpus, tmp_path):
     labels = Labels(corpus)
     u = labels.speech(0.02, 0.01).train[1].utterance
     labels.text = lambda utterance: "" if utterance == u else "some words"
-    bench = tasks.Bench(RawReader(corpus), labels, QUICK, tmp_path)
+    bench = tasks.Bench(RawReader(corpus), labels, QUICK)
     with pytest.raises(InputError, match="an empty transcript") as caught:
         tasks.characters(bench)
     assert f"utterance {u}" in str(caught.value)
-    bench.close()
 
 
 def test_weights_of_another_front_end_or_shape_are_refused(corpus):
