@@ -68,7 +68,7 @@ def find_probings(names: list[str], *, baselines: bool) -> list[Probing]:
                 found.append(Probing(name=run_id, file=file, folder=path, kind=RANDOM, about=about))
         if baselines:
             found.append(Probing(name=RAW, file=folder.scores_file(RAW), folder=path, kind=RAW))
-    return found
+    return list({one.file: one for one in found}.values())  # a sweep named twice, or several of its runs
 
 
 def _runs(name: str) -> Iterator[tuple[SweepFolder, str]]:

@@ -115,7 +115,7 @@ def ctc(logits: Tensor, lengths: Tensor, labels: Sequence[Sequence[int]]) -> Ten
 
     A clip with more symbols than frames can be read from counts nothing.
     """
-    flat = torch.tensor([symbol for one in labels for symbol in one], dtype=torch.long)
+    flat = torch.tensor([symbol for one in labels for symbol in one], dtype=torch.long).to(logits.device)
     counts = torch.tensor([len(one) for one in labels])
     scores = logits.log_softmax(-1).transpose(0, 1)
     return F.ctc_loss(scores, flat, lengths, counts, blank=BLANK, reduction="sum", zero_infinity=True) / max(

@@ -32,6 +32,7 @@ class FrameStates:
         starts: First frame of each clip, and the number of frames: [clips + 1].
         layers: Layers, the first one's input counted.
         width: Values a frame and layer.
+        device: Where states go when they are read, and heads learn.
         size: Bytes of all states in half precision.
     """
 
@@ -46,6 +47,8 @@ class FrameStates:
                 (TMPDIR), which goes with the process.
         """
         self._source, self._clips = source, list(clips)
+        self._rows: torch.Tensor | None = None
+        self.device = head_device()
         self.starts = np.concatenate([[0], np.cumsum([clip.count for clip in clips])])
         self.layers, _, self.width = self._read(0).shape
         shape = (int(self.starts[-1]), self.layers, self.width)
@@ -61,7 +64,7 @@ class FrameStates:
                 sums, squares = sums + wide.sum(axis=1), squares + (wide**2).sum(axis=1)
         mean = sums / self.starts[train]
         deviation = np.sqrt(np.maximum(squares / self.starts[train] - mean**2, SMALLEST_DEVIATION**2))
-        self._mean, self._deviation = (torch.from_numpy(x).float() for x in (mean, deviation))
+        self._mean, self._deviation = (torch.from_numpy(x).float().to(self.device) for x in (mean, deviation))
 
     @property
     def cached(self) -> bool:
@@ -72,11 +75,26 @@ class FrameStates:
         """Return the standardised states of a clip, [frames, layers, width]."""
         return (self.as_they_are(number) - self._mean) / self._deviation
 
+    def frames(self, numbers: Sequence[int], clips: int) -> torch.Tensor:
+        """Return standardised states of some frames, counted from the first clip on, [frames, layers, width].
+
+        Args:
+            numbers: Which frames.
+            clips: Clips that they come of, from the first on: read once into memory where they are not on disk.
+        """
+        if self._array is not None:
+            read = torch.from_numpy(self._array[np.asarray(numbers)].astype(np.float32)).to(self.device)
+            return ((read - self._mean) / self._deviation).half().float()
+        if self._rows is None:
+            self._rows = torch.cat([self.clip(i).half() for i in range(clips)])
+        return self._rows[numbers].float()
+
     def as_they_are(self, number: int) -> torch.Tensor:
         """Return the states of a clip to half precision, [frames, layers, width]."""
         if self._array is not None:
-            return torch.from_numpy(self._array[self.starts[number] : self.starts[number + 1]].astype(np.float32))
-        return self._read(number).transpose(0, 1).half().float()
+            kept = self._array[self.starts[number] : self.starts[number + 1]].astype(np.float32)
+            return torch.from_numpy(kept).to(self.device)
+        return self._read(number).transpose(0, 1).half().float().to(self.device)
 
     def batch(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the states of some clips, [clips, frames, layers, width], zeros at their ends, and their lengths."""
@@ -104,8 +122,13 @@ def pooled(source: Source, clips: Sequence[Clip], *, train: int) -> torch.Tensor
     """Return the mean over time of each clip's states, standardised by those of the training clips.
 
     Returns:
-        float32 [clips, layers, width].
+        float32 [clips, layers, width], where heads learn.
     """
     means = torch.stack([source.states(clip.utterance, clip.first, clip.count).mean(dim=1) for clip in clips])
     mean, deviation = means[:train].mean(dim=0), means[:train].std(dim=0).clamp_min(SMALLEST_DEVIATION)
-    return (means - mean) / deviation
+    return ((means - mean) / deviation).to(head_device())
+
+
+def head_device() -> torch.device:
+    """Return where heads learn: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

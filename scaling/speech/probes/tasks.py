@@ -101,19 +101,18 @@ def frames(bench: Bench) -> Scores:
     classes = vocabulary(named[: len(split.train)])
     number = {phone: i for i, phone in enumerate(classes)}
     train, test = len(split.train), range(len(split.train), len(named))
-    labels = [torch.tensor([number.get(phone, -1) for phone in phones]) for phones in named]  # -1: never heard
-    rows = _all_frames(states, range(train))
-    truth = torch.cat(labels[:train])
+    labels = [torch.tensor([number.get(phone, -1) for phone in phones]).to(states.device) for phones in named]
+    truth = torch.cat(labels[:train])  # of test frames -1 where training never heard the phone
     speakers = bench.speakers(split.test)
 
     def one(seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
-        head = Head(states.layers, nn.Linear(states.width, len(classes)))
+        head = Head(states.layers, nn.Linear(states.width, len(classes))).to(states.device)
 
         def loss(numbers: Sequence[int]) -> Tensor:
-            return F.cross_entropy(head(rows[numbers].float()), truth[numbers])
+            return F.cross_entropy(head(states.frames(numbers, train)), truth[numbers])
 
-        bench.teach(head, loss, items=len(rows), batch=FRAMES_A_STEP, rate=RATE, seed=seed)
+        bench.teach(head, loss, items=len(truth), batch=FRAMES_A_STEP, rate=RATE, seed=seed)
         with torch.inference_mode():
             hits = [[float((head(states.clip(i)).argmax(-1) == labels[i]).sum()), len(labels[i])] for i in test]
         return jackknife(ratio, sums_by(speakers, np.array(hits)))
@@ -162,7 +161,7 @@ def _recognise(
 
     def hypotheses(seed: int) -> list[list[str]]:
         torch.manual_seed(seed)
-        head = Head(states.layers, body(states.width, len(classes) + 1))
+        head = Head(states.layers, body(states.width, len(classes) + 1)).to(states.device)
 
         def loss(numbers: Sequence[int]) -> Tensor:
             values, lengths = states.batch(numbers)
@@ -202,16 +201,16 @@ def speakers(bench: Bench) -> Scores:
 def _classify(bench: Bench, split: Split) -> tuple[float, float]:
     """Return the accuracy of a linear head on means over clips."""
     states = pooled(bench.source, [*split.train, *split.test], train=len(split.train))
-    truth = torch.tensor([clip.label for clip in [*split.train, *split.test]])
+    truth = torch.tensor([clip.label for clip in [*split.train, *split.test]]).to(states.device)
     train = len(split.train)
     speakers = bench.speakers(split.test)
 
     def one(seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
-        head = Head(states.shape[1], nn.Linear(states.shape[2], len(split.classes)))
+        head = Head(states.shape[1], nn.Linear(states.shape[2], len(split.classes))).to(states.device)
         _teach_pooled(bench, head, states[:train], truth[:train], seed)
         with torch.inference_mode():
-            right = (head(states[train:]).argmax(-1) == truth[train:]).double().numpy()
+            right = (head(states[train:]).argmax(-1) == truth[train:]).double().cpu().numpy()
         return jackknife(ratio, sums_by(speakers, np.column_stack([right, np.ones(len(right))])))
 
     return bench.seeds(one)
@@ -222,17 +221,17 @@ def verification(bench: Bench) -> Scores:
     split, pair, same = other_voices(bench.labels)
     states = pooled(bench.source, [*split.train, *split.test], train=len(split.train))
     train = len(split.train)
-    truth = torch.tensor([clip.label for clip in split.train])
+    truth = torch.tensor([clip.label for clip in split.train]).to(states.device)
     speakers = bench.speakers(split.test)
 
     def one(seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
         body = Embedding(states.shape[2], len(split.classes))
-        head = Head(states.shape[1], body)
+        head = Head(states.shape[1], body).to(states.device)
         _teach_pooled(bench, head, states[:train], truth, seed)
         with torch.inference_mode():
             summed = torch.einsum("nlw,l->nw", states[train:], head.weights.softmax(0))
-            embedded = body.embed(summed).double().numpy()
+            embedded = body.embed(summed).double().cpu().numpy()
         scores = (embedded[pair[:, 0]] * embedded[pair[:, 1]]).sum(axis=1)
         without = []
         for speaker in np.unique(speakers[pair]):
@@ -256,7 +255,7 @@ def rank(bench: Bench) -> Scores:
     split, states = bench.speech()
     moments = []
     for i in range(len(split.train), len(split.train) + len(split.test)):
-        last = states.as_they_are(i)[:, -1].double().numpy()
+        last = states.as_they_are(i)[:, -1].double().cpu().numpy()
         moments.append(last.T @ last)
     return {"effective_rank": jackknife(effective_rank, sums_by(bench.speakers(split.test), np.array(moments)))}
 
@@ -274,7 +273,7 @@ def clusters(bench: Bench) -> Scores:
     classes = vocabulary(named)
     number = {phone: i for i, phone in enumerate(classes)}
     speakers = bench.speakers(split.test)
-    sample = _all_frames(states, range(train), layer=layer).float().numpy()
+    sample = _layer(states, range(train), layer).float().numpy()
     statistics: dict[str, Statistic] = {"phone_purity": phone_purity, "cluster_purity": cluster_purity, "pnmi": pnmi}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in statistics}
     for seed in range(bench.settings.seeds):
@@ -285,7 +284,7 @@ def clusters(bench: Bench) -> Scores:
         centroids = kmeans(sample[chosen], CLUSTERS, seed)
         tables = np.zeros((len(split.test), len(classes), CLUSTERS))
         for i, phones_of in enumerate(named):
-            labels, _ = vq(states.clip(train + i)[:, layer].numpy(), centroids)
+            labels, _ = vq(states.clip(train + i)[:, layer].cpu().numpy(), centroids)
             np.add.at(tables[i], ([number[phone] for phone in phones_of], labels), 1)
         sums = sums_by(speakers, tables)
         for name, statistic in statistics.items():
@@ -293,10 +292,9 @@ def clusters(bench: Bench) -> Scores:
     return {name: over_seeds(scores) for name, scores in found.items()}
 
 
-def _all_frames(states: FrameStates, clips: range, layer: int | None = None) -> Tensor:
-    """Return the frames of some clips in half precision, [frames, layers, width], or those of one layer."""
-    parts = (states.clip(i) if layer is None else states.clip(i)[:, layer] for i in clips)
-    return torch.cat([part.half() for part in parts])
+def _layer(states: FrameStates, clips: range, layer: int) -> Tensor:
+    """Return a layer's frames of some clips in half precision, [frames, width]."""
+    return torch.cat([states.clip(i)[:, layer].half().cpu() for i in clips])
 
 
 TASKS: dict[str, Callable[[Bench], Scores]] = {
