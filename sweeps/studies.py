@@ -42,6 +42,8 @@ class StudyPlan:
     full: tuple[Path, ...]
     """The twins for a cluster."""
     figures: tuple[str, ...]
+    metrics: tuple[str, ...]
+    """Of its probes, that are fitted beside the loss."""
     compare: bool
     """Whether the first two grids are recipes of which one has a price in the other's compute."""
 
@@ -49,7 +51,8 @@ class StudyPlan:
         """Return the commands that answer the question, given the folders of its sweeps."""
         out = Path("fits") / (f"{self.name}-full" if full else self.name)
         paths = [str(sweep) for sweep in sweeps]
-        commands = [shlex.join(["scaling-fit", *paths, "--out", str(out), "--figures", str(out / "figures")])]
+        metrics = [part for name in self.metrics for part in ("--metric", name)]
+        commands = [shlex.join(["scaling-fit", *paths, *metrics, "--out", str(out), "--figures", str(out / "figures")])]
         if self.compare:
             commands.append(shlex.join(["scaling-fit", *paths, "--compare", "--out", str(out)]))
         return commands
@@ -97,6 +100,7 @@ def read_study(folder: Path) -> StudyPlan:
         grids=tuple(folder / name for name in top.take("grids", several(text))),
         full=tuple(folder / name for name in top.take("full", several(text), ())),
         figures=top.take("figures", several(text), ()),
+        metrics=top.take("metrics", several(text), ()),
         compare=top.take("compare", flag, False),
     )
     top.done()
