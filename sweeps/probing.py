@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 RAW, RANDOM = "raw", "random"
 """Baselines: the log-Mel features themselves; the encoder before training. No metric takes them for a floor."""
-
-REMEDY = "name results/SWEEP, or results/SWEEP/runs/ID"
+NAMED = "name results/SWEEP, or results/SWEEP/runs/ID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +78,9 @@ def _runs(name: str) -> Iterator[tuple[SweepFolder, str]]:
         try:
             path = find_run(name)
         except InputError:
-            raise InputError(
-                "neither a sweep nor a run",
-                where="SWEEP",
-                value=name,
-                remedy="name results/SWEEP, or results/SWEEP/runs/ID",
-            ) from None
+            raise InputError("neither a sweep nor a run", where="SWEEP", value=name, remedy=NAMED) from None
         if path.parent.name != "runs":
-            raise InputError(
-                "not a run's folder", where="SWEEP", value=name, remedy="name results/SWEEP/runs/ID"
-            ) from None
+            raise InputError("not a run's folder", where="SWEEP", value=name, remedy=NAMED) from None
         yield SweepFolder(path.parent.parent), path.name
         return
     done = [run_id for run_id in folder.record_ids() if _completed(folder, run_id)]

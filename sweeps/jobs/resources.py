@@ -77,5 +77,5 @@ def _timeout(point: Point, resources: Mapping[str, Any], longest: float) -> floa
     seconds = wall_seconds(point, resources)
     if seconds is None:
         return longest
-    wanted = MARGIN * seconds + START_UP
+    wanted = MARGIN * seconds + START_UP + float(point.spec.probes.get("seconds", 0.0))
     return min([*(time for time in TIMES if time >= wanted), longest])
