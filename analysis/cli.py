@@ -270,7 +270,8 @@ def _loss(args: argparse.Namespace) -> str | None:
 
 def _scales(args: argparse.Namespace, tables: Sequence[RunTable]) -> list[Scale]:
     """Return the metrics' scales, and refuse one that no group can be fitted by before any is."""
-    from analysis.data.metrics import SCALES, find_metrics, measure
+    from analysis.data.measuring import find_metrics, measure
+    from analysis.data.metrics import SCALES
     from scaling.errors import InputError, did_you_mean
 
     if args.scale not in SCALES:

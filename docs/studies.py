@@ -20,7 +20,7 @@ from gallery import HERE, save
 
 from analysis import load
 from analysis.comparison.metrics import fit_metrics
-from analysis.data.metrics import find_metrics
+from analysis.data.measuring import find_metrics
 from analysis.engine.tails import t_quantile
 from analysis.figures.drawing import compose
 from analysis.figures.gallery import DRAWINGS

@@ -17,7 +17,8 @@ import pandas as pd
 
 from analysis.comparison.joint import joint_fits
 from analysis.comparison.twostep import transfer_dict
-from analysis.data.metrics import AUTO, ERROR, Scale, find_metrics, measure
+from analysis.data.measuring import find_metrics, measure
+from analysis.data.metrics import AUTO, ERROR, Scale
 from analysis.data.table import RunTable
 from analysis.estimates import Estimate
 from analysis.fitting import DRAWS, Fit, fit
@@ -70,7 +71,7 @@ def fit_metrics(table: RunTable, metrics: Sequence[str | Scale], *, scale: str =
         >>> from analysis import load
         >>> runs = pd.read_csv("runs.csv").assign(asr_wer=lambda runs: 3 * runs.loss)
         >>> found = fit_metrics(load(runs)[0], ["asr_wer"], draws=100, judged=False)
-        >>> [round(row["metrics"]["asr_wer"]["ratio"]["estimate"], 3) for row in found.differences]
+        >>> [round(row["metrics"]["asr_wer"]["ratio"]["estimate"], 2) for row in found.differences]
         [1.0, 1.0, 1.0]
     """
     names = [name for name in metrics if isinstance(name, str)]

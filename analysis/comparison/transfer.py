@@ -150,7 +150,7 @@ def fit_transfer(table: RunTable, measured: RunTable, *, draws: int, rng: np.ran
 
     Args:
         table: The runs with their loss.
-        measured: The same runs in the same order with the metric (`analysis.data.metrics.measure`).
+        measured: The same runs in the same order with the metric (`analysis.data.measuring.measure`).
         draws: Of c and k.
         rng: Their source.
 
@@ -160,7 +160,7 @@ def fit_transfer(table: RunTable, measured: RunTable, *, draws: int, rng: np.ran
     Example:
         >>> import pandas as pd
         >>> from analysis import load
-        >>> from analysis.data.metrics import find_metrics, measure
+        >>> from analysis.data.measuring import find_metrics, measure
         >>> runs = pd.read_csv("runs.csv").assign(asr_wer=lambda runs: np.exp(1 + 0.5 * runs.loss))
         >>> table = load(runs)[0]
         >>> measured = measure(table, find_metrics([table], ["asr_wer"])[0])

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.columns import Column, find_columns
-from analysis.data.metrics import AUTO, find_metrics, measure
+from analysis.data.measuring import find_metrics, measure
+from analysis.data.metrics import AUTO
 from analysis.data.table import FLAGS_LEFT_OUT, RunTable, clean, file_sha256, filtered, split_flags
 from scaling.errors import InputError, did_you_mean
 from scaling.files import read_json_lines

@@ -15,7 +15,8 @@ from analysis.approaches.curvedraws import draw_curves
 from analysis.approaches.curves import BudgetRuns, minimum
 from analysis.approaches.pairdraws import correlation_of, draw_pair
 from analysis.cli import main
-from analysis.data.metrics import LOSS, Scale, find_metrics, is_metric, measure, scale_of
+from analysis.data.measuring import find_metrics, measure
+from analysis.data.metrics import LOSS, Scale, is_metric, scale_of
 from scaling import InputError
 
 from .conftest import TRUTH, chinchilla, isoflop_table
@@ -237,6 +238,15 @@ def test_the_ratio_covers_over_studies(budget):
         ratio = found.differences[0]["metrics"]["asr_wer"]["ratio"]
         hits += (ratio["low"] or 0) < FACTOR < (ratio["high"] or np.inf)
     assert 89 <= hits <= 100
+
+
+def test_metrics_of_another_protocol_are_left_out_by_name():
+    frame = metric_table().rename(columns={"asr_wer": "metric_phone_error_rate"})
+    frame["probe_id"] = ["aaaa"] * (len(frame) - 2) + ["bbbb"] * 2
+    table = load(frame)[0]
+    measured = measure(table, find_metrics([table], ["phone_error_rate"])[0])
+    assert measured.used == table.used - 2
+    assert "another protocol (probe_id bbbb, most runs have aaaa)" in measured.excluded[-1]["reason"]
 
 
 # the command
