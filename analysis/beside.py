@@ -12,6 +12,8 @@ from scaling.units import format_count, format_flops
 
 LAST = ("differences", "transfer", "failed")
 """Parts of a fit that are printed after the fits of its metrics."""
+MOST_REASONS = 3
+"""Reasons that a line gives."""
 
 
 def differences(fits: Sequence[dict[str, Any]]) -> list[Block]:
@@ -39,7 +41,7 @@ def differences(fits: Sequence[dict[str, Any]]) -> list[Block]:
                 text = interval_text(own["ratio"], lambda value: f"{value:.2f}", drawn, "0") if own["ratio"] else "-"
                 cells.append(f"{text}{' *' if own['ratio'] and drawn and not own['paired'] else ''}")
                 if own["reason"]:
-                    notes.append(f"{_of(fit, many)}{name} at {budget}: {_first(own['reason'])}")
+                    notes.append(f"{_of(fit, many)}{name} at {budget}: {_why(own['reason'])}")
                 elif own["N_loss"] and own["N_loss"]["estimate"] != row["loss"]["estimate"]:
                     runs = fit["metrics"][name]["runs"]
                     least = format_count(own["N_loss"]["estimate"])
@@ -88,7 +90,7 @@ def failed(fit: dict[str, Any]) -> list[Block]:
     """Return a line for each metric that could not be fitted."""
     rows = fit.get("metrics", {}).items()
     return [
-        Line(f"no fit of {name}: {_first(row['reason'])}", warning=True)
+        Line(f"no fit of {name}: {_why(row['reason'])}", warning=True)
         for name, row in rows
         if row["status"] == "failed"
     ]
@@ -112,9 +114,10 @@ def _of(fit: dict[str, Any], many: bool) -> str:
     return f"{fit['label']}, " if many else ""
 
 
-def _first(text: str) -> str:
-    """Return the first line of a message."""
-    return text.partition("\n")[0]
+def _why(text: str) -> str:
+    """Return the reasons that a message lists below its first line, or that line where there are none."""
+    first, *reasons = text.splitlines()
+    return "; ".join(reason.strip() for reason in reasons[:MOST_REASONS]) or first
 
 
 def _end(value: float | None, scale: Scale) -> str:

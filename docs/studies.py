@@ -9,6 +9,7 @@ A picture is docs/figures/studies/STUDY-FIGURE.png; a table stands between the l
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +40,7 @@ STUDIES = {
 """Study -> its sweeps, and the figures that answer it."""
 METRICS = ("phone_error_rate", "frame_phone_accuracy", "speaker_accuracy", "speaker_eer", "effective_rank")
 BY = {"ucurve": "params", "shapes": "params", "objectives": "params", "data": "unique_hours"}
-LEVEL = 0.95
+LEVEL, NORMAL = 0.95, 1.96
 
 
 def main() -> None:
@@ -61,6 +62,16 @@ def main() -> None:
             else:
                 save(compose(drawing, shown), PICTURES / f"{name}-{figure}.png")
         text = put(text, name, table(groups, BY[name]))
+        runs = pd.concat([group.runs.assign(group=group.name) for group in groups], ignore_index=True)
+        if name == "objectives":
+            runs["loss"] = np.nan  # four losses, which are no one quantity
+            text = put(text, "objectives-apart", differences(runs, "group", "hubert", ["params", "seed"]))
+        if name == "data":
+            by_hours = differences(runs, "unique_hours", runs["unique_hours"].max(), ["params", "seed"], "group")
+            by_group = differences(runs, "group", "data-plain", ["params", "seed", "unique_hours"])
+            text = put(put(text, "data-hours", by_hours), "data-augmentation", by_group)
+    if (args.results / "ucurve" / "probes" / "raw.json").exists():
+        text = put(text, "baselines", baselines(args.results / "ucurve"))
     PAGE.write_text(text, encoding="utf-8")
     print(f"wrote {PAGE.relative_to(HERE.parent)}")
 
@@ -91,11 +102,67 @@ def table(groups: Sequence[Group], by: str) -> str:
     keys = [*(["group"] if several else []), "budget", by, *(["params"] if by != "params" else [])]
     columns = [f"metric_{name}" for name in METRICS if f"metric_{name}" in runs]
     columns = [name for name in columns if runs[name].notna().any()]
-    heads = [*keys, "runs", "loss", *(name.removeprefix("metric_").replace("_", " ") for name in columns)]
+    heads = [*keys, "runs", "loss", *map(plain, columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for values, part in runs.groupby(keys, sort=True):
         cells = [shown(key, value) for key, value in zip(keys, values, strict=True)]
         cells += [str(len(part)), spread(part["loss"], 4), *(spread(part[name], 3) for name in columns)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def differences(runs: pd.DataFrame, of: str, reference: object, pairs: Sequence[str], where: str = "") -> str:
+    """Return a Markdown table of mean differences from a reference, with t intervals over pairs of runs.
+
+    Args:
+        runs: All runs.
+        of: Column whose values are compared.
+        reference: That one of its values that the others are held against.
+        pairs: What two runs have to share to be a pair.
+        where: Column of parts that have a table row of their own each.
+    """
+    columns = [name for name in ("loss", *(f"metric_{name}" for name in METRICS)) if name in runs]
+    heads = [*([where] if where else []), of.replace("_", " "), "pairs", *(plain(name) for name in columns)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for part_name, part in runs.groupby(where) if where else [("", runs)]:
+        by_pair = {name: part.pivot_table(index=[*pairs], columns=of, values=name) for name in columns}
+        for value in (one for one in by_pair[columns[0]] if one != reference):
+            apart = {name: (table[value] - table[reference]).dropna() for name, table in by_pair.items()}
+            cells = [*([str(part_name)] if where else []), f"{value} - {reference}", str(len(apart[columns[0]]))]
+            cells += [spread(apart[name], 3, "+") for name in columns]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def baselines(path: Path) -> str:
+    """Return a Markdown table of what heads learn from raw features, encoders before training and after it.
+
+    A row has runs of one budget and size, or one probe of the raw features, whose interval is of its test items.
+    """
+    records = [json.loads(file.read_text()) for file in sorted((path / "records").glob("*.json"))]
+    runs = {record["id"]: record for record in records}
+    found: dict[tuple[float, float, float, str], list[dict[str, float]]] = {}
+    for file in sorted((path / "probes").glob("*.json")):
+        name = file.stem.removeprefix("random-")
+        if name != "raw" and not (path / "probes" / f"random-{name}.json").exists():
+            continue
+        which = "raw" if name == "raw" else "trained" if name == file.stem else "random"
+        run = runs.get(name, {"budget": 0.0, "params": 0})
+        for probed in json.loads(file.read_text()).values():
+            scores = {key: value for task in probed["scores"].values() for key, value in task.items()}
+            key = (probed["protocol"]["hours"], run["budget"], run["params"], which)
+            found.setdefault(key, []).append(scores)
+    heads = ["labelled", "budget", "params", "encoder", "encoders", *map(plain, METRICS)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (hours, budget, params, which), probes in sorted(found.items()):
+        cells = [f"{60 * hours:g} min", "" if which == "raw" else format_flops(budget)]
+        cells += ["" if which == "raw" else format_count(params), which, "" if which == "raw" else str(len(probes))]
+        for metric in METRICS:
+            values = pd.Series([scores.get(metric, np.nan) for scores in probes])
+            if which == "raw" and values.notna().all():
+                cells.append(f"{values[0]:.3f} ± {NORMAL * probes[0][f'{metric}_se']:.3f}")
+            else:
+                cells.append(spread(values, 3))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -107,15 +174,20 @@ def shown(key: str, value: object) -> str:
     return format_count(float(str(value))) if key == "params" else str(value)
 
 
-def spread(values: pd.Series, digits: int) -> str:
+def plain(name: str) -> str:
+    """Return a column's name in words."""
+    return name.removeprefix("metric_").replace("_", " ")
+
+
+def spread(values: pd.Series, digits: int, sign: str = "") -> str:
     """Return mean and half of the t interval of some runs."""
     known = values.dropna().to_numpy(dtype=float)
     if not len(known):
         return "-"
     if len(known) == 1:
-        return f"{known[0]:.{digits}f}"
+        return f"{known[0]:{sign}.{digits}f}"
     half = t_quantile((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return f"{known.mean():.{digits}f} ± {half:.{digits}f}"
+    return f"{known.mean():{sign}.{digits}f} ± {half:.{digits}f}"
 
 
 def put(text: str, name: str, content: str) -> str:

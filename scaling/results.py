@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
 
     A row has the file that it is from; the record's fields (`curve` a list of [FLOPs, loss]); `flags` with `;`
     between; `objective`, `seed` and `peak_lr` of its spec; `censored`, the side whose sizes the plan dropped;
-    `model_*` and `metric_*`. Where a run was probed after its end, the newest protocol's scores are its metrics.
+    `model_*` and `metric_*`. Of several protocols by which runs were probed, a run's metrics are by the one
+    that most runs have, the newest of equals: a few that were probed more thoroughly stay comparable with the rest.
 
     Args:
         sweep: A folder that holds `records/`. Its `sweep.json` and `plan.jsonl`, where they are, say which records
@@ -35,7 +37,8 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
     cuts = {(cut["objective"], cut["unique_hours"], cut["budget"]): cut["side"] for cut in about.get("censored", [])}
     plan_file = sweep / "plan.jsonl"
     planned = {row["id"] for row in read_json_lines(plan_file)} if plan_file.exists() else None
-    probed = _names(sweep / SCORES)
+    probed = {name: read_json(sweep / SCORES / name) for name in sorted(_names(sweep / SCORES)) if _of_run(name)}
+    usual = Counter(of for scores in probed.values() for of in scores)
     rows, excluded = [], []
     for file in sorted((sweep / "records").iterdir(), key=lambda file: file.name):
         if not file.is_file() or file.name.startswith((".", TEMPORARY_PREFIX)):
@@ -53,8 +56,7 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
             flags.append(SUPERSEDED)
         if about.get("pilot"):
             flags.append(PILOT)
-        if f"{record.id}.json" in probed:
-            record = with_scores(record, read_json(sweep / SCORES / f"{record.id}.json"))
+        record = _with_scores(record, probed.get(file.name, {}), usual)
         row = {**_row(record, flags), "file": str(file)}
         if not curves:
             del row["curve"]
@@ -63,15 +65,20 @@ def read_records(sweep: Path, *, curves: bool = True) -> tuple[list[dict[str, An
     return rows, excluded
 
 
-def with_scores(record: RunRecord, scores: dict[str, Any]) -> RunRecord:
-    """Return a record with the metrics of the protocol that was written last, and none of another."""
+def _with_scores(record: RunRecord, scores: dict[str, Any], usual: Counter[str]) -> RunRecord:
+    """Return a record with the metrics of the protocol that most runs have, and none of another."""
     if not scores:
         return record
-    of = list(scores)[-1]
+    of = max(reversed(scores), key=lambda one: usual[one])
     found = {name: value for one in scores[of]["scores"].values() for name, value in one.items()}
     ours = set(METRICS) | {name + SE for name in METRICS}
     kept = record.metrics if of == record.probe_id else {k: v for k, v in record.metrics.items() if k not in ours}
     return replace(record, metrics={**kept, **found}, probe_id=of)
+
+
+def _of_run(name: str) -> bool:
+    """Whether a file of scores is a run's, not that of raw features or of an encoder before training."""
+    return not name.startswith((".", TEMPORARY_PREFIX, "random-", "raw")) and name.endswith(".json")
 
 
 def _names(folder: Path) -> set[str]:

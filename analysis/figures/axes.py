@@ -27,8 +27,10 @@ LOWEST, HIGHEST = 1.45, 3.6
 """Inches of height that a panel has at least and at most."""
 MARGIN = 0.1
 """Inches between the end of a legend and the next panel."""
-LETTERS = 18
-"""Of a name for which an axis has room."""
+LETTERS, LONGEST = 18, 24
+"""Of a name for which an axis has room, and has with small letters."""
+SMALL = 7.5
+"""Points of those."""
 STACKED = 0.66
 """Height over width of panels that stand on top of each other."""
 Panel = Callable[["Axes"], Any]
@@ -197,14 +199,21 @@ def loss_label(fit: Fit | RunTable, *, own: bool = False) -> str:
     if fit.scale != LOSS:
         own = own or fit.scale.plain
         what = "" if own else "odds of " if fit.scale.kind == LOGIT else "error of "
-        return what + plain_text((fit.scale.title if own else fit.scale.name).replace("_", " "), LETTERS)
-    name = "validation loss" if fit.loss_name == "loss" else plain_text(fit.loss_name.replace("_", " "), LETTERS)
+        return what + plain_text((fit.scale.title if own else fit.scale.name).replace("_", " "), LONGEST)
+    name = "validation loss" if fit.loss_name == "loss" else plain_text(fit.loss_name.replace("_", " "), LONGEST)
     return f"{name} $L$"
+
+
+def y_label(ax: Axes, text: str) -> None:
+    """Call the y axis something, a long name in smaller letters, since it stands along the short side."""
+    label = ax.set_ylabel(text)
+    if len(text) > LETTERS:
+        label.set_fontsize(SMALL)
 
 
 def loss_axis(ax: Axes, fit: Fit, *, own: bool = False) -> None:
     """Name the loss axis, and write its ticks without an offset."""
-    ax.set_ylabel(loss_label(fit, own=own))
+    y_label(ax, loss_label(fit, own=own))
     low, high = ax.get_ylim()
     if ax.get_yscale() == "linear" and max(abs(low), abs(high)) >= 1e-4:
         ax.ticklabel_format(axis="y", useOffset=False, style="plain")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimates import level_text
-from analysis.figures.axes import LETTERS, axes_or_new, beyond, flops_axis, legend_above, side_by_side, size_axis
+from analysis.figures.axes import LONGEST, axes_or_new, beyond, flops_axis, legend_above, side_by_side, size_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
 from analysis.figures.style import category, plain_text
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 APART = 0.02
 """Natural logarithm of compute by which marks of one budget stand apart, so that their bars do not cover each other."""
-WIDEST = 30.0
-"""How far beyond the best sizes a bar is drawn at most, as a factor: it may have no end."""
+WIDEST = 3.0
+"""How far beyond the best sizes bars are drawn at most, as a factor: they may have no end."""
 
 
 def plot_differences(study: Study, ax: Axes | None = None) -> Axes:
@@ -41,13 +41,15 @@ def plot_differences(study: Study, ax: Axes | None = None) -> Axes:
     for i, name in enumerate(names):
         part, style = data[data["by"] == name], category(i)
         x = part["budget"] * np.exp(APART * span * (i - (len(names) - 1) / 2))
-        label = "loss" if name == "loss" else plain_text(metric_text(name), LETTERS)
+        label = "loss" if name == "loss" else plain_text(metric_text(name), LONGEST)
         ax.plot(x, part["N"], **style, label=label, zorder=4)
-        low = part["low"].fillna(0).clip(lower=data["N"].min() / WIDEST)
-        high = part["high"].fillna(np.inf).clip(upper=data["N"].max() * WIDEST)
+        low = part["low"].fillna(0).clip(lower=data["N"].min() / WIDEST**2)
+        high = part["high"].fillna(np.inf).clip(upper=data["N"].max() * WIDEST**2)
         if part["drawn"].all():
             ax.vlines(x, low, high, color=style["color"], linewidth=0.9)
     flops_axis(ax)
+    if len(data):
+        ax.set_ylim(data["N"].min() / WIDEST, data["N"].max() * WIDEST)
     size_axis(ax, "y")
     ax.set_ylabel("$N^*$ (parameters)")
     beyond(ax, study.fit.largest)
@@ -95,7 +97,7 @@ FIGURE = Drawing(
     why_not=_why_not,
     caption=lambda studies: (
         f"N* at every budget, by the loss and by each metric; bars: {level_text(studies[0].fit.level)} intervals. "
-        "Marks of one budget stand a little apart."
+        "Marks of one budget stand a little apart; a bar that leaves the axes goes on beyond them."
     ),
     data=lambda studies: differences_data(studies[0]).drop(columns="drawn"),
     draw=lambda studies, figure: side_by_side(figure, [partial(plot_differences, studies[0])], aspect=0.62),

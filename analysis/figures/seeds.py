@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.comparison.pairing import METRIC
 from analysis.data.loading import APART
 from analysis.engine.tails import t_quantile
-from analysis.figures.axes import LETTERS, loss_label
+from analysis.figures.axes import LONGEST, loss_label, y_label
 from analysis.figures.study import Group
 from analysis.figures.style import category, names_apart, plain_text
 from analysis.figures.ucurve import metric_text, metrics_of
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 APART_BY, MARK = 0.012, 3.2
 """Share of the axis by which groups stand apart; points that a mark measures."""
-TITLE, LONGEST = 7.5, 24
-"""Points of a title and of a long name; letters that such a name may have."""
+TITLE = 7.5
+"""Points of a title."""
 MOST_GROUPS = 7
 """Colours that a reader can tell apart."""
 SAME_SIZE, SAME_COMPUTE = 0.02, 0.1
@@ -116,19 +116,13 @@ def draw_means(ax: Axes, x: str, data: pd.DataFrame, order: Sequence[str]) -> No
 
 
 def name_axis(ax: Axes, groups: Sequence[Group], value: str) -> None:
-    """Call the y axis what it shows, a long name in smaller letters."""
-    if value == "loss":
-        ax.set_ylabel(loss_label(groups[0].table))
-        return
-    text = metric_text(value)
-    label = ax.set_ylabel(plain_text(text, LONGEST))
-    if len(text) > LETTERS:
-        label.set_fontsize(TITLE)
+    """Call the y axis what it shows."""
+    y_label(ax, loss_label(groups[0].table) if value == "loss" else plain_text(metric_text(value), LONGEST))
 
 
 def labels(names: Sequence[str]) -> list[str]:
     """Return what a legend calls the groups."""
-    return [plain_text(name, 24) for name in names_apart(names)]
+    return [plain_text(name, LONGEST) for name in names_apart(names)]
 
 
 def names_in_order(groups: Sequence[Group]) -> list[str]:

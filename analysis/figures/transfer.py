@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.approaches.budgets import budget_groups
 from analysis.data.metrics import Scale
 from analysis.estimates import level_text
-from analysis.figures.axes import LETTERS, axes_or_new, legend_above, loss_label, points, side_by_side
+from analysis.figures.axes import LONGEST, axes_or_new, legend_above, loss_label, points, side_by_side, y_label
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
 from analysis.figures.style import MARKERS, flops_text, ordered_colours, plain_text
@@ -54,7 +54,7 @@ def plot_transfer(study: Study, ax: Axes | None = None, *, metric: str | None = 
         points(ax, part["loss"], part["value"], color=colour, marker=marker, of=len(runs), **label)
     ax.set_xlabel(loss_label(study.fit))
     scale = _scale(study, name)
-    ax.set_ylabel(plain_text(f"{metric_text(name)} (%)" if scale.percent else metric_text(name), LETTERS))
+    y_label(ax, plain_text(f"{metric_text(name)} (%)" if scale.percent else metric_text(name), LONGEST))
     legend_above(ax, title="training FLOPs" if named else None)
     return ax
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.metrics import is_metric, larger_is_better
-from analysis.figures.axes import LETTERS, axes_or_new, letter, loss_label, points, size_axis
+from analysis.figures.axes import LONGEST, axes_or_new, letter, loss_label, points, size_axis, y_label
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Group, Study
 from analysis.figures.style import OKABE_ITO, flops_text, names_apart, plain_text
@@ -51,7 +51,7 @@ def plot_ucurve(study: Study, ax: Axes | None = None, *, value: str = "loss") ->
         ax.plot([row["N"]], [row["value"]], "D", color="black", markerfacecolor="white", zorder=5)
     size_axis(ax)
     ax.set_xlabel("model size $N$")
-    ax.set_ylabel(loss_label(study.fit, own=True) if value == "loss" else plain_text(metric_text(value), LETTERS))
+    y_label(ax, loss_label(study.fit, own=True) if value == "loss" else plain_text(metric_text(value), LONGEST))
     return ax
 
 

@@ -86,6 +86,21 @@ def test_another_protocol_replaces_all_metrics_of_the_first(sweep):
     assert kept[before["probe_id"]]["protocol"]["hours"] == 0.02
 
 
+def test_metrics_are_those_of_the_protocol_that_most_runs_have(grid):
+    sweep = submitted(grid("seeds: [0, 1]\n")).folder
+    first, _ = sweep.record_ids()
+    again = ["--workers", "1", *SHORT, "--task", "rank", "--hours", "0.03"]
+    assert main(["probe", "pair", "--workers", "1", *SHORT]) == 0
+    before = {row["probe_id"] for row in rows_of(sweep)}
+    assert len(before) == 1
+    assert main(["probe", f"pair/{first}", *again]) == 0
+    assert {row["probe_id"] for row in rows_of(sweep)} == before, "one run that was probed otherwise stays comparable"
+    assert main(["probe", "pair", *again]) == 0
+    after = {row["probe_id"] for row in rows_of(sweep)}
+    assert len(after) == 1
+    assert after != before, "of equals the newest"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
