@@ -13,7 +13,7 @@ from scaling.units import format_count, format_flops
 LAST = ("differences", "transfer", "failed")
 """Parts of a fit that are printed after the fits of its metrics."""
 MOST_REASONS = 3
-"""Reasons that a line gives."""
+"""Lines of a reason that a line gives."""
 
 
 def differences(fits: Sequence[dict[str, Any]]) -> list[Block]:
@@ -115,9 +115,9 @@ def _of(fit: dict[str, Any], many: bool) -> str:
 
 
 def _why(text: str) -> str:
-    """Return the reasons that a message lists below its first line, or that line where there are none."""
-    first, *reasons = text.splitlines()
-    return "; ".join(reason.strip() for reason in reasons[:MOST_REASONS]) or first
+    """Return a message on one line: what is wrong, and in brackets what is listed below it."""
+    first, *below = text.splitlines()
+    return f"{first} ({'; '.join(line.strip() for line in below[:MOST_REASONS])})" if below else first
 
 
 def _end(value: float | None, scale: Scale) -> str:
